@@ -1,0 +1,50 @@
+"""What every room stands on: mapped base, unit of work, access, errors, events, values."""
+
+from domain.kernel.access import (
+    SYSTEM,
+    Access,
+    Actor,
+    ActorKind,
+    Everyone,
+    InTerritory,
+    Matching,
+    Member,
+    Owned,
+    Reach,
+    Role,
+    Sight,
+    Through,
+    ThroughSubject,
+    declared,
+    entity,
+    field_visible,
+    load,
+    may_read,
+    not_found,
+    rows_visible,
+    sights,
+)
+from domain.kernel.errors import (
+    Conflict,
+    ErrorCode,
+    Forbidden,
+    Invalid,
+    KeyReused,
+    NotFound,
+    SalesError,
+    StaleVersion,
+    Text,
+    Unauthenticated,
+    Unavailable,
+)
+from domain.kernel.events import Event, OutboxEvent
+from domain.kernel.orm import PERSONAL, Base, Record, UtcDateTime
+from domain.kernel.uow import Database, Note, Recorder, RowChange, UnitOfWork, UnledgeredChangeError, insert_rows, new_id, unavailable, utc_now
+from domain.kernel.values import Language, Money, Ref, money
+
+__all__ = [
+    "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "InTerritory", "Invalid",
+    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
+    "SalesError", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
+    "declared", "entity", "field_visible", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "rows_visible", "sights", "unavailable", "utc_now",
+]  # fmt: skip

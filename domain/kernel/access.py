@@ -1,0 +1,332 @@
+"""The one access mechanism: who is asking, which rows they see, which fields of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_, select, true
+
+from domain.kernel.errors import NotFound, StaleVersion, Text
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from domain.kernel.orm import Base
+
+T = TypeVar("T", bound="Base")
+
+
+class Role(StrEnum):
+    """What a person does here; a grant gives one, in a context, for a time."""
+
+    REP = "REP"
+    MANAGER = "MANAGER"
+    EXECUTIVE = "EXECUTIVE"
+    CURATOR = "CURATOR"
+    SALES_OPS = "SALES_OPS"
+    LEGAL = "LEGAL"
+    FINANCE = "FINANCE"
+    CSM = "CSM"
+    AUDITOR = "AUDITOR"
+    DPO = "DPO"
+    ADMIN = "ADMIN"
+
+
+class ActorKind(StrEnum):
+    """What kind of somebody acts."""
+
+    USER = "USER"
+    ASSISTANT = "ASSISTANT"
+    RULE = "RULE"
+    IMPORT = "IMPORT"
+    INTEGRATION = "INTEGRATION"
+    SYSTEM = "SYSTEM"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One role with the territories (descendants included) and brands in which it holds; no brands: all."""
+
+    role: Role
+    territory_ids: frozenset[UUID] = frozenset()
+    brand_ids: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, frozen for one request."""
+
+    kind: ActorKind
+    user_id: UUID | None = None
+    display_name: str = ""
+    reaches: tuple[Reach, ...] = ()
+    on_behalf_of_id: UUID | None = None
+    valid_until: datetime | None = None
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles held in any context."""
+        return frozenset(reach.role for reach in self.reaches)
+
+    @property
+    def unrestricted(self) -> bool:
+        """Whether access rules do not apply: the system itself, an import, a rule; never a person or the assistant."""
+        return self.kind not in {ActorKind.USER, ActorKind.ASSISTANT}
+
+    def has(self, *roles: Role) -> bool:
+        """Whether the actor holds any of the roles, or is above them."""
+        return self.unrestricted or not self.roles.isdisjoint(roles)
+
+
+SYSTEM = Actor(ActorKind.SYSTEM)
+
+
+class Rule(Protocol):
+    """Which rows of a table one reach sees."""
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Return the SQL condition over the table."""
+        ...
+
+
+class _Combinable:
+    def __or__(self, other: Rule) -> "AnyOf":
+        return AnyOf((self, other))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class AnyOf(_Combinable):
+    """Rows that at least one of the rules admits."""
+
+    rules: tuple[Rule, ...]
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Join the rules by OR."""
+        return or_(*(rule.clause(table, reach, actor) for rule in self.rules))
+
+
+@dataclass(frozen=True)
+class Everyone(_Combinable):
+    """Every row."""
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Admit all."""
+        return true()
+
+
+@dataclass(frozen=True)
+class Owned(_Combinable):
+    """Rows whose column holds the actor's user id."""
+
+    column: str = "owner_id"
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Compare with the actor's user."""
+        return table.c[self.column] == actor.user_id
+
+
+@dataclass(frozen=True)
+class InTerritory(_Combinable):
+    """Rows of the reach's territories; `unowned` narrows to rows without an owner."""
+
+    column: str = "territory_id"
+    unowned: str | None = None
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Compare with the territory ids, descendants included."""
+        if not reach.territory_ids:
+            return false()
+        inside = table.c[self.column].in_(sorted(reach.territory_ids))
+        return inside if self.unowned is None else and_(inside, table.c[self.unowned].is_(None))
+
+
+@dataclass(frozen=True)
+class Member(_Combinable):
+    """Rows on whose team the actor's user is."""
+
+    team: str
+    column: str
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Look the user up among the team's rows."""
+        team = entity(self.team).__table__.alias()
+        return exists(select(1).where(team.c[self.column] == table.c.id, team.c.user_id == actor.user_id).correlate(table))
+
+
+@dataclass(frozen=True)
+class Through(_Combinable):
+    """Rows whose parent the same reach sees; `owned` asks for the parent's owner instead of mere sight."""
+
+    column: str
+    parent: str
+    rule: Rule | None = None
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Ask the parent's own rule for this role, or the rule given."""
+        parent = entity(self.parent)
+        rule = self.rule or declared(parent).rule(reach.role)
+        if rule is None:
+            return false()
+        alias = parent.__table__.alias()
+        return exists(select(1).where(alias.c.id == table.c[self.column], rule.clause(alias, reach, actor)).correlate(table))
+
+
+@dataclass(frozen=True)
+class ThroughSubject(_Combinable):
+    """Rows whose subject, of any of the named classes, the same reach sees."""
+
+    kinds: tuple[str, ...]
+    kind_column: str = "subject_kind"
+    id_column: str = "subject_id"
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Ask each class in its turn."""
+        parts = [
+            and_(table.c[self.kind_column] == kind, Through(self.id_column, kind).clause(table, reach, actor))
+            for kind in self.kinds
+        ]
+        return or_(*parts)
+
+
+@dataclass(frozen=True)
+class Matching(_Combinable):
+    """Rows whose column holds one of the values, and which `rule` admits as well."""
+
+    column: str
+    values: tuple[Any, ...]
+    rule: Rule = field(default_factory=Everyone)
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Compare with the values."""
+        return and_(table.c[self.column].in_(self.values), self.rule.clause(table, reach, actor))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one role has of a class: which rows, and which of the fields that may be withheld."""
+
+    rows: Rule
+    fields: frozenset[str] = frozenset()
+
+
+class Access:
+    """A class's declaration: a sight for each role that has one. Fields not listed for a role are withheld from it.
+
+    Fields that may never be null (id, version, name …) are not listed: who sees the row sees them.
+    """
+
+    def __init__(self, sights: Mapping[Role, Sight]) -> None:
+        self._sights = dict(sights)
+
+    def __iter__(self) -> Iterator[Role]:
+        return iter(self._sights)
+
+    def rule(self, role: Role) -> Rule | None:
+        """The row rule of a role; None when it has no sight of the class."""
+        sight = self._sights.get(role)
+        return None if sight is None else sight.rows
+
+    def fields(self, role: Role) -> frozenset[str]:
+        """The fields that a role sees on rows which it sees."""
+        sight = self._sights.get(role)
+        return frozenset() if sight is None else sight.fields
+
+    def all_fields(self) -> frozenset[str]:
+        """Every field that any role sees."""
+        return frozenset().union(*(sight.fields for sight in self._sights.values()))
+
+
+def sights(roles: tuple[Role, ...], rows: Rule, fields: frozenset[str] = frozenset()) -> dict[Role, Sight]:
+    """The same sight for several roles."""
+    return {role: Sight(rows, fields) for role in roles}
+
+
+def entity(name: str) -> "type[Base]":
+    """The mapped class of a name."""
+    from domain.kernel.orm import Base
+
+    for mapper in Base.registry.mappers:
+        if mapper.class_.__name__ == name:
+            return mapper.class_  # type: ignore[no-any-return]
+    raise LookupError(f"no mapped class is called {name}")
+
+
+def declared(model: "type[Base]") -> Access:
+    """The access declaration of a class that readers may reach."""
+    if model.__access__ is None:
+        raise LookupError(f"{model.__name__} declares no access: no reader may reach it")
+    return model.__access__
+
+
+def may_read(model: "type[Base]", actor: Actor) -> bool:
+    """Whether any role of the actor has a sight of the class at all."""
+    return actor.unrestricted or any(declared(model).rule(role) is not None for role in actor.roles)
+
+
+def rows_visible(model: "type[Base]", actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:
+    """The SQL condition for the rows of a class (or of an alias of its table) that the actor sees."""
+    source = model.__table__ if table is None else table
+    if actor.unrestricted:
+        return true()
+    parts = []
+    for reach in actor.reaches:
+        rule = declared(model).rule(reach.role)
+        if rule is not None:
+            parts.append(rule.clause(source, reach, actor))
+    return or_(*parts) if parts else false()
+
+
+def field_visible(model: "type[Base]", name: str, actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:
+    """The SQL condition under which the actor sees a withheld-able field of a row that they see.
+
+    The literal `true()` when every one of the actor's sights shows it, so that callers can leave the condition out.
+    """
+    source = model.__table__ if table is None else table
+    if actor.unrestricted:
+        return true()
+    access = declared(model)
+    seeing = [reach for reach in actor.reaches if access.rule(reach.role) is not None]
+    showing = [reach for reach in seeing if name in access.fields(reach.role)]
+    if len(showing) == len(seeing):
+        return true()
+    parts = [access.rule(reach.role).clause(source, reach, actor) for reach in showing]  # type: ignore[union-attr]
+    return or_(*parts) if parts else false()
+
+
+def not_found(kind: str, path: tuple[str, ...]) -> NotFound:
+    """The error for an absent record and a foreign one alike."""
+    return NotFound(Text("找不到这条记录，或您无权查看", f"no such {kind}, or it is not yours to see"), path)
+
+
+async def load(
+    session: "AsyncSession",
+    actor: Actor,
+    model: "type[T]",
+    id: UUID | None,
+    *,
+    path: tuple[str, ...] = ("id",),
+    expected_version: int | None = None,
+    lock: bool = False,
+) -> "T":
+    """The row, if the actor sees it and nobody changed it since `expected_version`.
+
+    Raises NotFound alike for absent and foreign rows, StaleVersion for an edit of an older version.
+    """
+    statement = select(model).where(model.__table__.c.id == id, rows_visible(model, actor))
+    if lock:
+        statement = statement.with_for_update()
+    row = (await session.execute(statement)).scalar_one_or_none()
+    if row is None:
+        raise not_found(model.__name__, path)
+    current = getattr(row, "version", None)
+    if expected_version is not None and current != expected_version:
+        raise StaleVersion(
+            Text(f"记录已被更改：您的版本是 {expected_version}，当前是 {current}", f"the record has changed: you hold version {expected_version}, the current one is {current}"),
+            (*path[:-1], "expectedVersion"),
+        )
+    return row
+
+

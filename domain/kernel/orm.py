@@ -1,0 +1,104 @@
+"""The mapped base: portable column types, and what each class declares about access and the ledger."""
+
+import enum
+from datetime import UTC, date, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, Date, DateTime, Dialect, Enum, MetaData, Text, TypeDecorator, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+
+from domain.kernel.access import Access, ActorKind
+from domain.kernel.values import Ref
+
+PERSONAL = {"personal": True}
+"""Column info: the value identifies or describes a person and enters the ledger only as ciphertext."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant in UTC with microseconds, the same on both databases."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn any aware instant into UTC."""
+        if value is not None and value.tzinfo is None:
+            raise TypeError(f"naive datetime {value!r}: instants carry their zone")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back that SQLite forgets."""
+        return None if value is None else (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+class Base(DeclarativeBase):
+    """Every mapped class; a class without an access declaration or a ledger stance fails at start."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        UUID: Uuid(),
+        datetime: UtcDateTime(),
+        date: Date(),
+        str: Text(),
+        int: BigInteger(),
+        dict[str, Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        list[Any]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        list[str]: JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql"),
+        enum.Enum: Enum(enum.Enum, native_enum=False, length=32),
+    }
+
+    __access__: ClassVar[Access | None] = None
+    """Who sees which rows and fields; None: no reader reaches the class but through code of its room."""
+    __unledgered__: ClassVar[str | None] = None
+    """Why changes of this class need no ledger note; None: they need one."""
+    __aggregate__: ClassVar[tuple[str, str] | None] = None
+    """(class name, attribute with its id) of the aggregate root whose note covers this row; None: its own."""
+    __person__: ClassVar[str | None] = None
+    """The attribute with the id of the contact under whose key personal values enter the ledger."""
+
+    @classmethod
+    def entity(cls) -> str:
+        """The name by which references and the schema know the class."""
+        return cls.__name__
+
+    def ref(self) -> Ref:
+        """A reference to this row."""
+        return Ref(self.entity(), self.id)  # type: ignore[attr-defined]
+
+    def root(self) -> Ref:
+        """A reference to the aggregate root that answers for this row in the ledger."""
+        if self.__aggregate__ is None:
+            return self.ref()
+        kind, attribute = self.__aggregate__
+        return Ref(kind, getattr(self, attribute))
+
+
+class Record(Base):
+    """A sales record with its actors, two timestamps and the version that guards edits."""
+
+    __abstract__ = True
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, sort_order=-10)
+    version: Mapped[int] = mapped_column(sort_order=-9)
+    created_at: Mapped[datetime] = mapped_column(sort_order=90)
+    updated_at: Mapped[datetime] = mapped_column(sort_order=91)
+    created_by_kind: Mapped[ActorKind] = mapped_column(sort_order=92)
+    created_by_id: Mapped[UUID | None] = mapped_column(sort_order=93)
+    updated_by_kind: Mapped[ActorKind] = mapped_column(sort_order=94)
+    updated_by_id: Mapped[UUID | None] = mapped_column(sort_order=95)
+    import_batch_id: Mapped[UUID | None] = mapped_column(sort_order=96)
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805, PLW3201 - the names are SQLAlchemy's
+        """Have the mapper compare and count the version on every update."""
+        return {"version_id_col": cls.version}

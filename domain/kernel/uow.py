@@ -1,0 +1,291 @@
+"""The unit of work: one session, one instant, one actor, and nothing changed without a ledger note."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import uuid_utils
+from sqlalchemy import event, insert, inspect
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm.exc import StaleDataError
+
+from domain.kernel.access import Actor
+from domain.kernel.errors import StaleVersion, Text, Unavailable
+from domain.kernel.events import Event, OutboxEvent
+from domain.kernel.orm import Base, Record
+from domain.kernel.values import Ref
+
+
+def utc_now() -> datetime:
+    """The present instant: the one clock of the product."""
+    return datetime.now(UTC)  # noqa: TID251 - the kernel is where time comes from
+
+
+def new_id() -> UUID:
+    """A fresh id, version 7: ordered by time, so that indexes grow at one end."""
+    return UUID(bytes=uuid_utils.uuid7().bytes)  # noqa: TID251 - the kernel is where ids come from
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One column's value before and after."""
+
+    before: Any
+    after: Any
+    personal: bool
+
+
+@dataclass(slots=True)
+class RowChange:
+    """One changed row: what happened to it and to which of its columns."""
+
+    row: Ref
+    verb: str
+    person_id: UUID | None
+    fields: dict[str, FieldChange]
+
+
+@dataclass(slots=True)
+class Note:
+    """One ledger note: an action on a subject, with what it changed, before it is sealed."""
+
+    action: str
+    subject: Ref
+    detail: dict[str, Any]
+    personal: dict[str, Any] = field(default_factory=dict)
+    person_ids: tuple[UUID, ...] = ()
+    changes: list[RowChange] = field(default_factory=list)
+
+
+class Recorder(Protocol):
+    """Who writes notes down; the ledger does."""
+
+    async def record(self, uow: "UnitOfWork", notes: list[Note]) -> dict[Ref, str]:
+        """Store one event a note in the session's transaction and return the digests by subject."""
+        ...
+
+
+class UnledgeredChangeError(RuntimeError):
+    """Rows were changed and no note covers them: a bug in an operation."""
+
+
+class UnitOfWork:
+    """One open transaction of one actor at one instant. Only leaving the block that opened it commits."""
+
+    def __init__(self, session: AsyncSession, now: datetime, actor: Actor, ids: Callable[[], UUID]) -> None:
+        self.session = session
+        self.now = now
+        self.actor = actor
+        self.new_id = ids
+        self.notes: list[Note] = []
+        self.digests: dict[Ref, str] = {}
+        self._changes: dict[Ref, list[RowChange]] = {}
+        self._bulk: set[str] = set()
+        self._covered_tables: set[str] = set()
+
+    def note(
+        self,
+        action: str,
+        subject: Base | Ref,
+        detail: dict[str, Any] | None = None,
+        *,
+        personal: dict[str, Any] | None = None,
+        persons: Iterable[UUID] = (),
+        covers: Iterable[type[Base]] = (),
+    ) -> None:
+        """Say what is done and to what; before and after of the subject's rows are added at commit.
+
+        `detail` holds JSON values without personal data; `personal` holds values that are enciphered under a key which
+        dies with any of `persons`. `covers` names classes that a bulk statement of this operation writes.
+        """
+        ref = subject if isinstance(subject, Ref) else subject.ref()
+        self.notes.append(Note(action, ref, detail or {}, personal or {}, tuple(persons)))
+        self._covered_tables.update(model.__tablename__ for model in covers)
+
+    def emit(self, fact: Event) -> None:
+        """Put an event into the outbox of this commit."""
+        self.session.add(OutboxEvent(id=self.new_id(), kind=fact.kind, body=fact.body(), emitted_at=self.now))
+
+    async def finish(self, recorder: Recorder) -> None:
+        """Flush, check that notes cover every change, and write the notes.
+
+        Raises UnledgeredChangeError when a change has none, StaleVersion when somebody else was faster.
+        """
+        try:
+            await self.session.flush()
+        except StaleDataError as error:
+            raise StaleVersion(Text("记录刚刚被他人更改，请刷新后重试", "somebody else has just changed the record: reload and try again"), ("expectedVersion",)) from error
+        noted = {note.subject: note for note in self.notes}
+        bare = [str(ref) for ref in self._changes if ref not in noted]
+        bare += sorted(self._bulk - self._covered_tables)
+        if bare:
+            raise UnledgeredChangeError(f"changed without a ledger note: {', '.join(bare)}")
+        for ref, changes in self._changes.items():
+            noted[ref].changes = changes
+        if self.notes:
+            self.digests = await recorder.record(self, self.notes)
+
+    def stamp_and_collect(self, session: Session) -> None:
+        """Before a flush: stamp records with actor and instant, and remember every change."""
+        for row in session.new:
+            if isinstance(row, Record):
+                row.created_at = row.updated_at = self.now
+                row.created_by_kind = row.updated_by_kind = self.actor.kind
+                row.created_by_id = row.updated_by_id = self.actor.user_id
+            self._collect(row, "created")
+        for row in session.dirty:
+            if session.is_modified(row):
+                if isinstance(row, Record):
+                    row.updated_at, row.updated_by_kind, row.updated_by_id = self.now, self.actor.kind, self.actor.user_id
+                self._collect(row, "updated")
+        for row in session.deleted:
+            self._collect(row, "deleted")
+
+    def _collect(self, row: Base, verb: str) -> None:
+        if row.__unledgered__ is not None:
+            return
+        person_id = getattr(row, row.__person__) if row.__person__ else None
+        change = RowChange(row.ref(), verb, person_id, _field_changes(row, verb))
+        self._changes.setdefault(row.root(), []).append(change)
+
+    def check_bulk(self, state: ORMExecuteState) -> None:
+        """Before a bulk statement: remember which ledgered table it writes."""
+        if state.is_insert or state.is_update or state.is_delete:
+            name = state.statement.table.name  # type: ignore[attr-defined]
+            model = next((m.class_ for m in Base.registry.mappers if m.class_.__tablename__ == name), None)
+            if model is not None and model.__unledgered__ is None:
+                self._bulk.add(name)
+
+
+STAMPS = frozenset({"id", "version", "created_at", "updated_at", "created_by_kind", "created_by_id", "updated_by_kind", "updated_by_id"})
+"""Columns that the ledger event itself says already."""
+
+
+def _field_changes(row: Base, verb: str) -> dict[str, FieldChange]:
+    state = inspect(row)
+    changes = {}
+    for prop in state.mapper.column_attrs:
+        if prop.key in STAMPS:
+            continue
+        history = state.attrs[prop.key].history
+        personal = bool(prop.columns[0].info.get("personal"))
+        now = getattr(row, prop.key)
+        if verb == "created" and now is not None:
+            changes[prop.key] = FieldChange(None, now, personal)
+        elif verb == "deleted":
+            changes[prop.key] = FieldChange(now, None, personal)
+        elif history.has_changes():
+            before = history.deleted[0] if history.deleted else None
+            changes[prop.key] = FieldChange(before, now, personal)
+    return changes
+
+
+@event.listens_for(Session, "before_flush")
+def _before_flush(session: Session, _context: object, _instances: object) -> None:
+    uow = session.info.get("uow")
+    if uow is not None:
+        uow.stamp_and_collect(session)
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _before_statement(state: ORMExecuteState) -> None:
+    uow = state.session.info.get("uow")
+    if uow is not None:
+        uow.check_bulk(state)
+
+
+class Database:
+    """One database, SQLite or PostgreSQL: pools for writing and reading, and the door to units of work."""
+
+    def __init__(self, url: str, recorder: Recorder, *, clock: Callable[[], datetime] = utc_now, ids: Callable[[], UUID] = new_id, pool_size: int = 10) -> None:
+        self.url = url
+        self.recorder = recorder
+        self.clock = clock
+        self.new_id = ids
+        self.embedded = url.startswith("sqlite")
+        # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
+        self._write_lock = asyncio.Lock() if self.embedded else None
+        if self.embedded:
+            self.writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": 15.0})
+            self.reader = create_async_engine(url, pool_size=4, max_overflow=0, connect_args={"timeout": 15.0})
+            _tune_sqlite(self.writer, "BEGIN IMMEDIATE")
+            _tune_sqlite(self.reader, "BEGIN DEFERRED")
+        else:
+            self.writer = self.reader = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=False)
+
+    @asynccontextmanager
+    async def open_uow(self, actor: Actor) -> AsyncIterator[UnitOfWork]:
+        """Open a unit of work that commits on a quiet exit and rolls back on any error.
+
+        Raises Unavailable for a locked database and for a full disk, whatever was being done.
+        """
+        async with self._writing(), AsyncSession(self.writer, expire_on_commit=False, autoflush=False) as session:
+            uow = UnitOfWork(session, self.clock(), actor, self.new_id)
+            session.sync_session.info["uow"] = uow
+            try:
+                yield uow
+                await uow.finish(self.recorder)
+                await session.commit()
+            except OperationalError as error:
+                raise unavailable(error) from error
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Open a connection for reading alone."""
+        async with self.reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        if self._write_lock is None:
+            yield
+        else:
+            async with self._write_lock:
+                yield
+
+    async def close(self) -> None:
+        """Give every connection back."""
+        await self.writer.dispose()
+        if self.reader is not self.writer:
+            await self.reader.dispose()
+
+
+def _tune_sqlite(engine: AsyncEngine, begin: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-65536"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def unavailable(error: OperationalError) -> Exception:
+    """The readable error for what the database cannot do now; the error itself where nothing is known of it."""
+    words = str(error.orig)
+    if "locked" in words or "busy" in words:
+        return Unavailable(Text("数据库正被其他进程占用，请稍后重试", "the database is locked by another process: try again shortly"))
+    if "full" in words:
+        return Unavailable(Text("磁盘或数据库空间已满，本次写入没有保存", "the disk or database is full: nothing of this change was saved"))
+    return error
+
+
+async def insert_rows(uow: UnitOfWork, model: type[Base], rows: list[dict[str, Any]]) -> None:
+    """Insert many rows in one statement, stamped like single ones; the caller's note must cover the class."""
+    if not rows:
+        return
+    if issubclass(model, Record):
+        kind, user_id = uow.actor.kind, uow.actor.user_id
+        stamp = {"version": 1, "created_at": uow.now, "updated_at": uow.now, "created_by_kind": kind, "created_by_id": user_id, "updated_by_kind": kind, "updated_by_id": user_id}
+        rows = [stamp | row for row in rows]
+    await uow.session.execute(insert(model), rows)
