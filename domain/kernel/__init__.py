@@ -6,6 +6,7 @@ from domain.kernel.access import (
     Actor,
     ActorKind,
     Everyone,
+    HasChild,
     InTerritory,
     Matching,
     Member,
@@ -23,6 +24,7 @@ from domain.kernel.access import (
     not_found,
     rows_visible,
     sights,
+    totals_visible,
 )
 from domain.kernel.errors import (
     Conflict,
@@ -40,11 +42,11 @@ from domain.kernel.errors import (
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.orm import PERSONAL, Base, Record, UtcDateTime
 from domain.kernel.uow import Database, Note, Recorder, RowChange, UnitOfWork, UnledgeredChangeError, insert_rows, new_id, unavailable, utc_now
-from domain.kernel.values import Language, Money, Ref, money
+from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
-    "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "InTerritory", "Invalid",
+    "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
-    "declared", "entity", "field_visible", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "rows_visible", "sights", "unavailable", "utc_now",
+    "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",
 ]  # fmt: skip

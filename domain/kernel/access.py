@@ -1,6 +1,6 @@
 """The one access mechanism: who is asking, which rows they see, which fields of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -158,7 +158,7 @@ class Member(_Combinable):
 
 @dataclass(frozen=True)
 class Through(_Combinable):
-    """Rows whose parent the same reach sees; `owned` asks for the parent's owner instead of mere sight."""
+    """Rows whose parent the same reach sees, or whose parent meets `rule` where one is given."""
 
     column: str
     parent: str
@@ -172,6 +172,23 @@ class Through(_Combinable):
             return false()
         alias = parent.__table__.alias()
         return exists(select(1).where(alias.c.id == table.c[self.column], rule.clause(alias, reach, actor)).correlate(table))
+
+
+@dataclass(frozen=True)
+class HasChild(_Combinable):
+    """Rows that a row of another class, which the same reach sees, points to."""
+
+    child: str
+    column: str
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Look for such a child."""
+        child = entity(self.child)
+        rule = declared(child).rule(reach.role)
+        if rule is None:
+            return false()
+        alias = child.__table__.alias()
+        return exists(select(1).where(alias.c[self.column] == table.c.id, rule.clause(alias, reach, actor)).correlate(table))
 
 
 @dataclass(frozen=True)
@@ -218,8 +235,9 @@ class Access:
     Fields that may never be null (id, version, name …) are not listed: who sees the row sees them.
     """
 
-    def __init__(self, sights: Mapping[Role, Sight]) -> None:
+    def __init__(self, sights: Mapping[Role, Sight], totals: Mapping[Role, Rule] | None = None) -> None:
         self._sights = dict(sights)
+        self._totals = dict(totals or {})
 
     def __iter__(self) -> Iterator[Role]:
         return iter(self._sights)
@@ -228,6 +246,10 @@ class Access:
         """The row rule of a role; None when it has no sight of the class."""
         sight = self._sights.get(role)
         return None if sight is None else sight.rows
+
+    def totals_rule(self, role: Role) -> Rule | None:
+        """The rows that count in totals for a role: those declared for totals, else those that it sees."""
+        return self._totals.get(role) or self.rule(role)
 
     def fields(self, role: Role) -> frozenset[str]:
         """The fields that a role sees on rows which it sees."""
@@ -268,14 +290,20 @@ def may_read(model: "type[Base]", actor: Actor) -> bool:
 
 def rows_visible(model: "type[Base]", actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:
     """The SQL condition for the rows of a class (or of an alias of its table) that the actor sees."""
+    return _joined(model, actor, table, declared(model).rule)
+
+
+def totals_visible(model: "type[Base]", actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:
+    """The SQL condition for the rows that count in the totals which the actor sees."""
+    return _joined(model, actor, table, declared(model).totals_rule)
+
+
+def _joined(model: "type[Base]", actor: Actor, table: FromClause | None, rule_of: Callable[[Role], Rule | None]) -> ColumnElement[bool]:
     source = model.__table__ if table is None else table
     if actor.unrestricted:
         return true()
-    parts = []
-    for reach in actor.reaches:
-        rule = declared(model).rule(reach.role)
-        if rule is not None:
-            parts.append(rule.clause(source, reach, actor))
+    found = [(rule_of(reach.role), reach) for reach in actor.reaches]
+    parts = [rule.clause(source, reach, actor) for rule, reach in found if rule is not None]
     return or_(*parts) if parts else false()
 
 

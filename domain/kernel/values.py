@@ -1,10 +1,13 @@
 """Values that every room shares: references, money, bilingual text, languages."""
 
+import hashlib
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
+import orjson
 from babel.numbers import format_currency, get_currency_precision, is_currency
 
 from domain.kernel.errors import Invalid, Text
@@ -69,3 +72,8 @@ def money(amount: Decimal, currency: str, path: tuple[str, ...] = ()) -> Money:
     if abs(minor) >= Decimal(10) ** 15:
         raise Invalid(Text("金额过大", "the amount is too large"), (*path, "amount"))
     return Money(int(minor), code)
+
+
+def fingerprint(values: dict[str, Any]) -> str:
+    """The SHA-256 of an operation's input: the same input has the same one, whatever the order of its fields."""
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
