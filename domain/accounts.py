@@ -77,14 +77,16 @@ class Account(Record):
     """One organisation that we sell to or want to sell to."""
 
     __tablename__ = "accounts"
-    __access__ = Access({
-        Role.REP: Sight(Owned() | Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS),
-        Role.MANAGER: Sight(InTerritory(), ACCOUNT_FIELDS),
-        Role.CSM: Sight(Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS - {"activities"}),
-        Role.SALES_OPS: Sight(Everyone(), ACCOUNT_FIELDS - {"activities"}),
-        Role.FINANCE: Sight(Everyone(), frozenset({"opportunities", "quotes", "orders", "credit_grade"})),
-        Role.AUDITOR: Sight(Everyone()),
-    })
+    __access__ = Access(
+        {
+            Role.REP: Sight(Owned() | Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS),
+            Role.MANAGER: Sight(InTerritory(), ACCOUNT_FIELDS),
+            Role.CSM: Sight(Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS - {"activities"}),
+            Role.SALES_OPS: Sight(Everyone(), ACCOUNT_FIELDS - {"activities"}),
+            Role.FINANCE: Sight(Everyone(), frozenset({"opportunities", "quotes", "orders", "credit_grade"})),
+            Role.AUDITOR: Sight(Everyone()),
+        }
+    )
 
     name: Mapped[str]
     industry: Mapped[str | None]
@@ -122,14 +124,16 @@ class Contact(Record):
 
     __tablename__ = "contacts"
     __person__ = "id"
-    __access__ = Access({
-        Role.REP: Sight(Through("account_id", "Account") | HasChild("Lead", "contact_id"), CONTACT_FIELDS),
-        Role.MANAGER: Sight(Through("account_id", "Account") | HasChild("Lead", "contact_id"), CONTACT_FIELDS),
-        Role.CSM: Sight(Through("account_id", "Account"), CONTACT_FIELDS - {"contactability"}),
-        Role.SALES_OPS: Sight(Everyone(), frozenset({"title", "account", "buying_role"})),
-        Role.LEGAL: Sight(Everyone(), frozenset({"contact_points", "contactability"})),
-        Role.DPO: Sight(Everyone(), frozenset({"contact_points", "contactability"})),
-    })
+    __access__ = Access(
+        {
+            Role.REP: Sight(Through("account_id", "Account") | HasChild("Lead", "contact_id"), CONTACT_FIELDS),
+            Role.MANAGER: Sight(Through("account_id", "Account") | HasChild("Lead", "contact_id"), CONTACT_FIELDS),
+            Role.CSM: Sight(Through("account_id", "Account"), CONTACT_FIELDS - {"contactability"}),
+            Role.SALES_OPS: Sight(Everyone(), frozenset({"title", "account", "buying_role"})),
+            Role.LEGAL: Sight(Everyone(), frozenset({"contact_points", "contactability"})),
+            Role.DPO: Sight(Everyone(), frozenset({"contact_points", "contactability"})),
+        }
+    )
 
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"), index=True)
     name: Mapped[str] = mapped_column(info=PERSONAL)
@@ -148,9 +152,12 @@ class ContactPoint(Record):
     __tablename__ = "contact_points"
     __aggregate__ = ("Contact", "contact_id")
     __person__ = "contact_id"
-    __access__ = Access({
-        role: Sight(Through("contact_id", "Contact"), frozenset({"verified_at"})) for role in (Role.REP, Role.MANAGER, Role.CSM, Role.LEGAL, Role.DPO)
-    })
+    __access__ = Access(
+        {
+            role: Sight(Through("contact_id", "Contact"), frozenset({"verified_at"}))
+            for role in (Role.REP, Role.MANAGER, Role.CSM, Role.LEGAL, Role.DPO)
+        }
+    )
 
     contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id"))
     channel: Mapped[Channel]
@@ -158,7 +165,10 @@ class ContactPoint(Record):
     match_key: Mapped[str] = mapped_column(info=PERSONAL)
     verified_at: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("contact_id", "channel", "match_key"), Index("ix_contact_points_match", "match_key"))
+    __table_args__ = (
+        UniqueConstraint("contact_id", "channel", "match_key"),
+        Index("ix_contact_points_match", "match_key"),
+    )
 
 
 def match_key(channel: Channel, value: str, path: tuple[str, ...] = ("value",)) -> str:
@@ -219,7 +229,14 @@ async def add_team_member(uow: UnitOfWork, account: Account, user_id: UUID, role
     return member
 
 
-async def create_contact(uow: UnitOfWork, *, name: str, account_id: UUID | None = None, title: str | None = None, buying_role: BuyingRole | None = None) -> Contact:
+async def create_contact(
+    uow: UnitOfWork,
+    *,
+    name: str,
+    account_id: UUID | None = None,
+    title: str | None = None,
+    buying_role: BuyingRole | None = None,
+) -> Contact:
     """Create a person, at an account that the actor sees or at none."""
     if not name.strip():
         raise Invalid(Text("联系人姓名不能为空", "a contact needs a name"), ("name",))
@@ -231,7 +248,15 @@ async def create_contact(uow: UnitOfWork, *, name: str, account_id: UUID | None 
     return contact
 
 
-async def add_contact_point(uow: UnitOfWork, contact: Contact, channel: Channel, value: str, *, verified_at: datetime | None = None, path: tuple[str, ...] = ("value",)) -> ContactPoint:
+async def add_contact_point(
+    uow: UnitOfWork,
+    contact: Contact,
+    channel: Channel,
+    value: str,
+    *,
+    verified_at: datetime | None = None,
+    path: tuple[str, ...] = ("value",),
+) -> ContactPoint:
     """Add an address to a person, or return the equal one that is there.
 
     Raises Invalid for an address that cannot be one.
@@ -241,7 +266,14 @@ async def add_contact_point(uow: UnitOfWork, contact: Contact, channel: Channel,
     found = (await uow.session.execute(select(ContactPoint).where(same))).scalar_one_or_none()
     if found is not None:
         return found
-    point = ContactPoint(id=uow.new_id(), contact_id=contact.id, channel=channel, value=value.strip(), match_key=key, verified_at=verified_at)
+    point = ContactPoint(
+        id=uow.new_id(),
+        contact_id=contact.id,
+        channel=channel,
+        value=value.strip(),
+        match_key=key,
+        verified_at=verified_at,
+    )
     uow.session.add(point)
     uow.note("contact.point_added", contact, {"channel": channel.value})
     await uow.session.flush()
@@ -264,7 +296,9 @@ async def erase_contact(uow: UnitOfWork, contact: Contact) -> None:
     """
     if contact.erased_at is not None:
         raise Conflict(Text("该联系人已被删除个人信息", "this contact has been erased already"), ("contactId",))
-    for point in (await uow.session.execute(select(ContactPoint).where(ContactPoint.contact_id == contact.id))).scalars():
+    for point in (
+        await uow.session.execute(select(ContactPoint).where(ContactPoint.contact_id == contact.id))
+    ).scalars():
         await uow.session.delete(point)
     contact.name, contact.title, contact.erased_at = f"已删除 {contact.id.hex[-6:]}", None, uow.now
     uow.note("contact.erased", contact)

@@ -11,7 +11,6 @@ from domain.kernel import (
     Access,
     Actor,
     ActorKind,
-    Base,
     Conflict,
     Everyone,
     Language,
@@ -96,7 +95,15 @@ async def add_user(uow: UnitOfWork, *, name: str, email: str, language: Language
     return user
 
 
-async def grant_role(uow: UnitOfWork, user: User, role: Role, *, territory: Territory | None = None, brand: Brand | None = None, valid_to: datetime | None = None) -> RoleGrant:
+async def grant_role(
+    uow: UnitOfWork,
+    user: User,
+    role: Role,
+    *,
+    territory: Territory | None = None,
+    brand: Brand | None = None,
+    valid_to: datetime | None = None,
+) -> RoleGrant:
     """Give a user a role from now on."""
     grant = RoleGrant(
         id=uow.new_id(), user_id=user.id, role=role, valid_from=uow.now, valid_to=valid_to,
@@ -112,7 +119,9 @@ async def add_territory(uow: UnitOfWork, *, key: str, label: Text, parent: Terri
     found = (await uow.session.execute(select(Territory).where(Territory.key == key))).scalar_one_or_none()
     if found is not None:
         return found
-    territory = Territory(id=uow.new_id(), key=key, label_zh=label.zh, label_en=label.en, parent_id=parent.id if parent else None)
+    territory = Territory(
+        id=uow.new_id(), key=key, label_zh=label.zh, label_en=label.en, parent_id=parent.id if parent else None
+    )
     uow.session.add(territory)
     uow.note("territory.added", territory)
     return territory
@@ -148,7 +157,9 @@ def with_descendants(parents: dict[UUID, UUID | None], roots: set[UUID]) -> froz
         inside |= more
 
 
-async def sign_in(connection: AsyncConnection, now: datetime, *, email: str | None = None, user_id: UUID | None = None) -> Actor:
+async def sign_in(
+    connection: AsyncConnection, now: datetime, *, email: str | None = None, user_id: UUID | None = None
+) -> Actor:
     """The frozen actor for a known, enabled user with the grants valid now; valid until the first of them ends.
 
     Raises Unauthenticated for an unknown or disabled user.
@@ -159,7 +170,9 @@ async def sign_in(connection: AsyncConnection, now: datetime, *, email: str | No
         raise Unauthenticated(Text("用户不存在或已停用", "no such user, or disabled"))
     valid = (RoleGrant.valid_from <= now) & (RoleGrant.valid_to.is_(None) | (RoleGrant.valid_to > now))
     columns = (RoleGrant.role, RoleGrant.territory_id, RoleGrant.brand_id, RoleGrant.valid_to)
-    grants = (await connection.execute(select(*columns).where(RoleGrant.user_id == user.id, valid).order_by(RoleGrant.id))).all()
+    grants = (
+        await connection.execute(select(*columns).where(RoleGrant.user_id == user.id, valid).order_by(RoleGrant.id))
+    ).all()
     territories = (await connection.execute(select(Territory.id, Territory.parent_id))).all()
     parents: dict[UUID, UUID | None] = {row.id: row.parent_id for row in territories}
     reaches = []
@@ -175,7 +188,9 @@ async def sign_in(connection: AsyncConnection, now: datetime, *, email: str | No
 async def role_codes(connection: AsyncConnection, user_ids: list[UUID], now: datetime) -> dict[UUID, list[Role]]:
     """The roles of many users at once, each list sorted."""
     valid = (RoleGrant.valid_from <= now) & (RoleGrant.valid_to.is_(None) | (RoleGrant.valid_to > now))
-    rows = await connection.execute(select(RoleGrant.user_id, RoleGrant.role).where(RoleGrant.user_id.in_(user_ids), valid).distinct())
+    rows = await connection.execute(
+        select(RoleGrant.user_id, RoleGrant.role).where(RoleGrant.user_id.in_(user_ids), valid).distinct()
+    )
     roles: dict[UUID, list[Role]] = {user_id: [] for user_id in user_ids}
     for user_id, role in rows:
         roles[user_id].append(role)

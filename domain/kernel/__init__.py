@@ -41,7 +41,18 @@ from domain.kernel.errors import (
 )
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.orm import PERSONAL, Base, Record, UtcDateTime
-from domain.kernel.uow import Database, Note, Recorder, RowChange, UnitOfWork, UnledgeredChangeError, insert_rows, new_id, unavailable, utc_now
+from domain.kernel.uow import (
+    Database,
+    Note,
+    Recorder,
+    RowChange,
+    UnitOfWork,
+    UnledgeredChangeError,
+    insert_rows,
+    new_id,
+    unavailable,
+    utc_now,
+)
 from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [

@@ -153,7 +153,9 @@ class Member(_Combinable):
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Look the user up among the team's rows."""
         team = entity(self.team).__table__.alias()
-        return exists(select(1).where(team.c[self.column] == table.c.id, team.c.user_id == actor.user_id).correlate(table))
+        return exists(
+            select(1).where(team.c[self.column] == table.c.id, team.c.user_id == actor.user_id).correlate(table)
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ class Through(_Combinable):
         if rule is None:
             return false()
         alias = parent.__table__.alias()
-        return exists(select(1).where(alias.c.id == table.c[self.column], rule.clause(alias, reach, actor)).correlate(table))
+        return exists(
+            select(1).where(alias.c.id == table.c[self.column], rule.clause(alias, reach, actor)).correlate(table)
+        )
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,9 @@ class HasChild(_Combinable):
         if rule is None:
             return false()
         alias = child.__table__.alias()
-        return exists(select(1).where(alias.c[self.column] == table.c.id, rule.clause(alias, reach, actor)).correlate(table))
+        return exists(
+            select(1).where(alias.c[self.column] == table.c.id, rule.clause(alias, reach, actor)).correlate(table)
+        )
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ class ThroughSubject(_Combinable):
 
 @dataclass(frozen=True)
 class Matching(_Combinable):
-    """Rows whose column holds one of the values, and which `rule` admits as well."""
+    """Rows whose column holds one of the values (None: holds nothing), and which `rule` admits as well."""
 
     column: str
     values: tuple[Any, ...]
@@ -218,7 +224,9 @@ class Matching(_Combinable):
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Compare with the values."""
-        return and_(table.c[self.column].in_(self.values), self.rule.clause(table, reach, actor))
+        column = table.c[self.column]
+        matches = column.is_(None) if self.values == (None,) else column.in_(self.values)
+        return and_(matches, self.rule.clause(table, reach, actor))
 
 
 @dataclass(frozen=True)
@@ -298,7 +306,9 @@ def totals_visible(model: "type[Base]", actor: Actor, table: FromClause | None =
     return _joined(model, actor, table, declared(model).totals_rule)
 
 
-def _joined(model: "type[Base]", actor: Actor, table: FromClause | None, rule_of: Callable[[Role], Rule | None]) -> ColumnElement[bool]:
+def _joined(
+    model: "type[Base]", actor: Actor, table: FromClause | None, rule_of: Callable[[Role], Rule | None]
+) -> ColumnElement[bool]:
     source = model.__table__ if table is None else table
     if actor.unrestricted:
         return true()
@@ -320,7 +330,7 @@ def field_visible(model: "type[Base]", name: str, actor: Actor, table: FromClaus
     showing = [reach for reach in seeing if name in access.fields(reach.role)]
     if len(showing) == len(seeing):
         return true()
-    parts = [access.rule(reach.role).clause(source, reach, actor) for reach in showing]  # type: ignore[union-attr]
+    parts = [access.rule(reach.role).clause(source, reach, actor) for reach in showing]
     return or_(*parts) if parts else false()
 
 
@@ -352,9 +362,10 @@ async def load(
     current = getattr(row, "version", None)
     if expected_version is not None and current != expected_version:
         raise StaleVersion(
-            Text(f"记录已被更改：您的版本是 {expected_version}，当前是 {current}", f"the record has changed: you hold version {expected_version}, the current one is {current}"),
+            Text(
+                f"记录已被更改：您的版本是 {expected_version}，当前是 {current}",
+                f"the record has changed: you hold version {expected_version}, the current one is {current}",
+            ),
             (*path[:-1], "expectedVersion"),
         )
     return row
-
-

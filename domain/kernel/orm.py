@@ -99,6 +99,6 @@ class Record(Base):
     import_batch_id: Mapped[UUID | None] = mapped_column(sort_order=96)
 
     @declared_attr.directive
-    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805, PLW3201 - the names are SQLAlchemy's
+    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - the names are SQLAlchemy's
         """Have the mapper compare and count the version on every update."""
         return {"version_id_col": cls.version}

@@ -24,12 +24,12 @@ from domain.kernel.values import Ref
 
 def utc_now() -> datetime:
     """The present instant: the one clock of the product."""
-    return datetime.now(UTC)  # noqa: TID251 - the kernel is where time comes from
+    return datetime.now(UTC)
 
 
 def new_id() -> UUID:
     """A fresh id, version 7: ordered by time, so that indexes grow at one end."""
-    return UUID(bytes=uuid_utils.uuid7().bytes)  # noqa: TID251 - the kernel is where ids come from
+    return UUID(bytes=uuid_utils.uuid7().bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,13 @@ class UnitOfWork:
         try:
             await self.session.flush()
         except StaleDataError as error:
-            raise StaleVersion(Text("记录刚刚被他人更改，请刷新后重试", "somebody else has just changed the record: reload and try again"), ("expectedVersion",)) from error
+            raise StaleVersion(
+                Text(
+                    "记录刚刚被他人更改，请刷新后重试",
+                    "somebody else has just changed the record: reload and try again",
+                ),
+                ("expectedVersion",),
+            ) from error
         noted = {note.subject: note for note in self.notes}
         bare = [str(ref) for ref in self._changes if ref not in noted]
         bare += sorted(self._bulk - self._covered_tables)
@@ -142,7 +148,11 @@ class UnitOfWork:
         for row in session.dirty:
             if session.is_modified(row):
                 if isinstance(row, Record):
-                    row.updated_at, row.updated_by_kind, row.updated_by_id = self.now, self.actor.kind, self.actor.user_id
+                    row.updated_at, row.updated_by_kind, row.updated_by_id = (
+                        self.now,
+                        self.actor.kind,
+                        self.actor.user_id,
+                    )
                 self._collect(row, "updated")
         for row in session.deleted:
             self._collect(row, "deleted")
@@ -163,7 +173,18 @@ class UnitOfWork:
                 self._bulk.add(name)
 
 
-STAMPS = frozenset({"id", "version", "created_at", "updated_at", "created_by_kind", "created_by_id", "updated_by_kind", "updated_by_id"})
+STAMPS = frozenset(
+    {
+        "id",
+        "version",
+        "created_at",
+        "updated_at",
+        "created_by_kind",
+        "created_by_id",
+        "updated_by_kind",
+        "updated_by_id",
+    }
+)
 """Columns that the ledger event itself says already."""
 
 
@@ -203,7 +224,15 @@ def _before_statement(state: ORMExecuteState) -> None:
 class Database:
     """One database, SQLite or PostgreSQL: pools for writing and reading, and the door to units of work."""
 
-    def __init__(self, url: str, recorder: Recorder, *, clock: Callable[[], datetime] = utc_now, ids: Callable[[], UUID] = new_id, pool_size: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        recorder: Recorder,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        ids: Callable[[], UUID] = new_id,
+        pool_size: int = 10,
+    ) -> None:
         self.url = url
         self.recorder = recorder
         self.clock = clock
@@ -217,7 +246,9 @@ class Database:
             _tune_sqlite(self.writer, "BEGIN IMMEDIATE")
             _tune_sqlite(self.reader, "BEGIN DEFERRED")
         else:
-            self.writer = self.reader = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=False)
+            self.writer = self.reader = create_async_engine(
+                url, pool_size=pool_size, max_overflow=0, pool_pre_ping=False
+            )
 
     @asynccontextmanager
     async def open_uow(self, actor: Actor) -> AsyncIterator[UnitOfWork]:
@@ -261,7 +292,13 @@ def _tune_sqlite(engine: AsyncEngine, begin: str) -> None:
     def _connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-65536"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "cache_size=-65536",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -274,9 +311,16 @@ def unavailable(error: OperationalError) -> Exception:
     """The readable error for what the database cannot do now; the error itself where nothing is known of it."""
     words = str(error.orig)
     if "locked" in words or "busy" in words:
-        return Unavailable(Text("数据库正被其他进程占用，请稍后重试", "the database is locked by another process: try again shortly"))
+        return Unavailable(
+            Text("数据库正被其他进程占用，请稍后重试", "the database is locked by another process: try again shortly")
+        )
     if "full" in words:
-        return Unavailable(Text("磁盘或数据库空间已满，本次写入没有保存", "the disk or database is full: nothing of this change was saved"))
+        return Unavailable(
+            Text(
+                "磁盘或数据库空间已满，本次写入没有保存",
+                "the disk or database is full: nothing of this change was saved",
+            )
+        )
     return error
 
 
@@ -286,6 +330,14 @@ async def insert_rows(uow: UnitOfWork, model: type[Base], rows: list[dict[str, A
         return
     if issubclass(model, Record):
         kind, user_id = uow.actor.kind, uow.actor.user_id
-        stamp = {"version": 1, "created_at": uow.now, "updated_at": uow.now, "created_by_kind": kind, "created_by_id": user_id, "updated_by_kind": kind, "updated_by_id": user_id}
+        stamp = {
+            "version": 1,
+            "created_at": uow.now,
+            "updated_at": uow.now,
+            "created_by_kind": kind,
+            "created_by_id": user_id,
+            "updated_by_kind": kind,
+            "updated_by_id": user_id,
+        }
         rows = [stamp | row for row in rows]
     await uow.session.execute(insert(model), rows)

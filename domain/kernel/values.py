@@ -68,7 +68,10 @@ def money(amount: Decimal, currency: str, path: tuple[str, ...] = ()) -> Money:
         raise Invalid(Text("金额必须是有限的数", "the amount must be a finite number"), (*path, "amount"))
     minor = amount.scaleb(get_currency_precision(code))
     if minor != minor.to_integral_value():
-        raise Invalid(Text(f"金额 {amount} 的小数位多于 {code} 的最小单位", f"{amount} is finer than the minor unit of {code}"), (*path, "amount"))
+        raise Invalid(
+            Text(f"金额 {amount} 的小数位多于 {code} 的最小单位", f"{amount} is finer than the minor unit of {code}"),
+            (*path, "amount"),
+        )
     if abs(minor) >= Decimal(10) ** 15:
         raise Invalid(Text("金额过大", "the amount is too large"), (*path, "amount"))
     return Money(int(minor), code)

@@ -1,0 +1,175 @@
+"""What colleagues did: calls, meetings, visits, messages, tasks and notes, each related to one record."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.accounts import Account, Contact
+from domain.deals import Opportunity
+from domain.kernel import (
+    PERSONAL,
+    Access,
+    Invalid,
+    KeyReused,
+    Owned,
+    Record,
+    Ref,
+    Role,
+    Sight,
+    Text,
+    Through,
+    UnitOfWork,
+    fingerprint,
+    load,
+    not_found,
+)
+from domain.leads import Lead, touch
+
+
+class ActivityKind(StrEnum):
+    """What kind of thing was done."""
+
+    CALL = "CALL"
+    MEETING = "MEETING"
+    VISIT = "VISIT"
+    EMAIL = "EMAIL"
+    MESSAGE = "MESSAGE"
+    TASK = "TASK"
+    NOTE = "NOTE"
+
+
+RESPONSES = frozenset(
+    {ActivityKind.CALL, ActivityKind.MEETING, ActivityKind.VISIT, ActivityKind.EMAIL, ActivityKind.MESSAGE}
+)
+"""The kinds that count as a genuine reply to a lead."""
+
+RELATED = {"Account": Account, "Contact": Contact, "Lead": Lead, "Opportunity": Opportunity}
+SUBJECT_LENGTH, BODY_LENGTH = 500, 50_000
+
+ACTIVITY_FIELDS = frozenset({"body", "related_to", "actor"})
+
+
+class Activity(Record):
+    """One thing done, by its owner, at an instant, related to one record; the account above that record is kept beside it."""
+
+    __tablename__ = "activities"
+    __person__ = "contact_id"
+    __access__ = Access(
+        {
+            Role.REP: Sight(
+                Owned()
+                | Through("opportunity_id", "Opportunity")
+                | Through("lead_id", "Lead")
+                | Through("account_id", "Account", Owned()),
+                ACTIVITY_FIELDS,
+            ),
+            Role.MANAGER: Sight(
+                Through("opportunity_id", "Opportunity")
+                | Through("account_id", "Account")
+                | Through("lead_id", "Lead"),
+                ACTIVITY_FIELDS,
+            ),
+        }
+    )
+
+    kind: Mapped[ActivityKind]
+    subject: Mapped[str] = mapped_column(info=PERSONAL)
+    body: Mapped[str | None] = mapped_column(info=PERSONAL)
+    occurred_at: Mapped[datetime]
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    related_kind: Mapped[str]
+    related_id: Mapped[UUID]
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
+    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"))
+    contact_id: Mapped[UUID | None] = mapped_column(ForeignKey("contacts.id"))
+    lead_id: Mapped[UUID | None] = mapped_column(ForeignKey("leads.id"))
+    client_key: Mapped[str | None]
+    input_fingerprint: Mapped[str | None]
+
+    __table_args__ = (
+        UniqueConstraint("created_by_id", "client_key"),
+        Index("ix_activities_account", "account_id", "occurred_at", "id"),
+        Index("ix_activities_opportunity", "opportunity_id", "occurred_at", "id"),
+        Index("ix_activities_lead", "lead_id", "occurred_at", "id"),
+        Index("ix_activities_contact", "contact_id", "occurred_at", "id"),
+        Index("ix_activities_owner", "owner_id", "occurred_at", "id"),
+        Index("ix_activities_occurred", "occurred_at", "id"),
+    )
+
+
+async def log(
+    uow: UnitOfWork, *, related_to: Ref, kind: ActivityKind, subject: str, body: str | None = None, occurred_at: datetime | None = None,
+    client_key: str | None = None, owner_id: UUID | None = None,
+) -> Activity:  # fmt: skip
+    """Log an activity on a record that the actor sees; the same client key of the same actor gives the one that is there.
+
+    Raises NotFound for an absent or foreign record, KeyReused for the same key with other input, Invalid for an empty or
+    overlong subject, an overlong body, or an instant more than a day ahead.
+    """
+    given = {
+        "related": str(related_to),
+        "kind": kind,
+        "subject": subject,
+        "body": body,
+        "at": occurred_at and occurred_at.isoformat(),
+    }
+    if client_key is not None:
+        same = (Activity.created_by_id == uow.actor.user_id) & (Activity.client_key == client_key)
+        known = (await uow.session.execute(select(Activity).where(same))).scalar_one_or_none()
+        if known is not None:
+            if known.input_fingerprint != fingerprint(given):
+                raise KeyReused(
+                    Text("该 clientKey 已用于另一条内容不同的活动", "this clientKey was used for another activity"),
+                    ("clientKey",),
+                )
+            return known
+    _check(uow, subject, body, occurred_at)
+    links = await _links(uow, related_to)
+    activity = Activity(
+        id=uow.new_id(), kind=kind, subject=subject.strip(), body=body, occurred_at=occurred_at or uow.now, owner_id=owner_id or uow.actor.user_id,
+        related_kind=related_to.kind, related_id=related_to.id, client_key=client_key,
+        input_fingerprint=fingerprint(given) if client_key is not None else None, **links,
+    )  # fmt: skip
+    uow.session.add(activity)
+    uow.note("activity.logged", activity, {"kind": kind.value})
+    if links["lead_id"] is not None:
+        await _touch_lead(uow, links["lead_id"], activity)
+    await uow.session.flush()
+    return activity
+
+
+def _check(uow: UnitOfWork, subject: str, body: str | None, occurred_at: datetime | None) -> None:
+    if not subject.strip():
+        raise Invalid(Text("主题不能为空", "the subject cannot be empty"), ("subject",))
+    if len(subject) > SUBJECT_LENGTH:
+        raise Invalid(
+            Text(f"主题不能超过 {SUBJECT_LENGTH} 个字符", f"the subject is longer than {SUBJECT_LENGTH} characters"),
+            ("subject",),
+        )
+    if body is not None and len(body) > BODY_LENGTH:
+        raise Invalid(
+            Text(f"正文不能超过 {BODY_LENGTH} 个字符", f"the body is longer than {BODY_LENGTH} characters"), ("body",)
+        )
+    if occurred_at is not None and occurred_at > uow.now + timedelta(days=1):
+        raise Invalid(Text("发生时间不能晚于一天之后", "occurredAt is more than a day ahead"), ("occurredAt",))
+
+
+async def _links(uow: UnitOfWork, related_to: Ref) -> dict[str, UUID | None]:
+    model = RELATED.get(related_to.kind)
+    if model is None:
+        raise not_found("record", ("relatedToId",))
+    row = await load(uow.session, uow.actor, model, related_to.id, path=("relatedToId",))
+    links: dict[str, UUID | None] = {"account_id": None, "opportunity_id": None, "contact_id": None, "lead_id": None}
+    links[f"{related_to.kind.lower()}_id"] = row.id
+    for parent in ("account_id", "contact_id"):
+        links[parent] = links[parent] or getattr(row, parent, None)
+    return links
+
+
+async def _touch_lead(uow: UnitOfWork, lead_id: UUID, activity: Activity) -> None:
+    lead = await load(uow.session, uow.actor, Lead, lead_id, path=("relatedToId",))
+    touch(lead, activity.occurred_at, responded=activity.kind in RESPONSES)
+    uow.note("lead.touched", lead)
