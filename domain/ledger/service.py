@@ -1,0 +1,450 @@
+"""What is done with the ledger: record, seal, publish, verify, prove, reveal, and destroy keys."""
+
+import asyncio
+import fcntl
+import hashlib
+import hmac
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Select, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from domain.kernel import (
+    SYSTEM,
+    Base,
+    Conflict,
+    Database,
+    Invalid,
+    Note,
+    Ref,
+    RowChange,
+    Text,
+    UnitOfWork,
+    insert_rows,
+    not_found,
+)
+from domain.ledger.model import AuditEvent, ImportBatch, KeyHolder, LedgerHead, PersonKey
+from domain.ledger.policy import (
+    Audit,
+    CompactRange,
+    Content,
+    Entry,
+    Head,
+    InclusionProof,
+    LedgerProblem,
+    Signer,
+    VerifiedHead,
+    canonical,
+    inclusion_path,
+    plain,
+    seq_bytes,
+)
+
+SEAL_LOCK = 0x534F5254
+SEAL_BATCH = 5_000
+READ_BATCH = 2_000
+
+Holders = frozenset[UUID]
+
+
+# ---- persons' keys ---------------------------------------------------------------------------------------------------
+
+
+def _holder_set(holders: Holders) -> str:
+    return hashlib.sha256(b"".join(sorted(person.bytes for person in holders))).hexdigest()
+
+
+async def _keys(uow: UnitOfWork, wanted: Iterable[Holders]) -> dict[Holders, PersonKey]:
+    """The key of each set of persons, made where there is none; without a secret where one of them is erased."""
+    names = {_holder_set(holders): holders for holders in wanted}
+    await _make_keys(uow, names)
+    keys = await uow.session.scalars(select(PersonKey).where(PersonKey.holder_set.in_(names)))
+    return {names[key.holder_set]: key for key in keys}
+
+
+async def _make_keys(uow: UnitOfWork, names: Mapping[str, Holders]) -> None:
+    session = uow.session
+    known = await session.scalars(select(PersonKey.holder_set).where(PersonKey.holder_set.in_(names)))
+    missing = {name: names[name] for name in sorted(names.keys() - set(known))}
+    if not missing:
+        return
+    erased = await _erased(session, frozenset().union(*missing.values()))
+    keys = []
+    for name, holders in missing.items():
+        secret, destroyed_at = (None, uow.now) if holders & erased else (AESGCM.generate_key(256), None)
+        key = {"id": uow.new_id(), "holder_set": name, "created_at": uow.now}
+        keys.append(key | {"secret": secret, "destroyed_at": destroyed_at})
+    # Another transaction may be making the same key: wait for it and take its key.
+    upsert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(PersonKey)
+    await session.execute(upsert.on_conflict_do_nothing(index_elements=["holder_set"]), keys)
+    own = select(PersonKey.id, PersonKey.holder_set).where(PersonKey.id.in_([key["id"] for key in keys]))
+    made = (await session.execute(own)).all()
+    held = [{"key_id": id, "person_id": person} for id, name in made for person in sorted(missing[name])]
+    if held:
+        await session.execute(insert(KeyHolder), held)
+
+
+async def _erased(session: AsyncSession, persons: Holders) -> Holders:
+    names = {_holder_set(frozenset({person})): person for person in persons}
+    gone = select(PersonKey.holder_set).where(PersonKey.holder_set.in_(names), PersonKey.destroyed_at.is_not(None))
+    return frozenset(names[name] for name in await session.scalars(gone))
+
+
+async def destroy_keys(uow: UnitOfWork, person_id: UUID) -> int:
+    """Make every personal value of a person in the ledger unreadable for good, and return how many keys that took.
+
+    Values that enter later, in this unit of work or another, are not kept at all. Every digest and proof stays valid.
+    """
+    alone = frozenset({person_id})
+    await _make_keys(uow, {_holder_set(alone): alone})
+    held = select(KeyHolder.key_id).where(KeyHolder.person_id == person_id)
+    keys = (
+        await uow.session.scalars(select(PersonKey).where(PersonKey.id.in_(held), PersonKey.secret.is_not(None)))
+    ).all()
+    for key in keys:
+        key.secret, key.destroyed_at = None, uow.now
+    await uow.session.flush()
+    uow.note("person.keys_destroyed", Ref("Contact", person_id), {"keys": len(keys)})
+    return len(keys)
+
+
+# ---- recording -------------------------------------------------------------------------------------------------------
+
+
+def _fields(change: RowChange, *, personal: bool) -> dict[str, Any]:
+    chosen = {name: field for name, field in change.fields.items() if field.personal is personal}
+    return {name: {"before": plain(field.before), "after": plain(field.after)} for name, field in chosen.items()}
+
+
+def _changes(note: Note) -> list[dict[str, Any]]:
+    """What changed, with personal values left out and named."""
+    changes = []
+    for change in note.changes:
+        entry = {"row": str(change.row), "verb": change.verb, "fields": _fields(change, personal=False)}
+        personal = sorted(name for name, field in change.fields.items() if field.personal)
+        changes.append(entry | ({"personal": personal} if personal else {}))
+    return changes
+
+
+def _personal(note: Note) -> dict[Holders, dict[str, Any]]:
+    """The personal values of a note, by the persons whose erasure takes them away."""
+    found: dict[Holders, dict[str, Any]] = {}
+    for change in note.changes:
+        if values := _fields(change, personal=True):
+            mine = found.setdefault(frozenset({change.person_id or note.subject.id}), {})
+            mine.setdefault("changes", []).append({"row": str(change.row), "fields": values})
+    if note.personal:
+        found.setdefault(frozenset(note.person_ids or (note.subject.id,)), {})["personal"] = plain(note.personal)
+    return found
+
+
+class LedgerRecorder:
+    """The kernel's recorder: one event a note, with its digest, in the transaction of the change."""
+
+    async def record(self, uow: UnitOfWork, notes: list[Note]) -> dict[Ref, str]:
+        """Store the events and return their digests by subject, the last where a subject has several."""
+        personal = [_personal(note) for note in notes]
+        wanted = {holders for values in personal for holders in values}
+        keys = await _keys(uow, wanted) if wanted else {}
+        rows, digests = [], {}
+        for note, values in zip(notes, personal, strict=True):
+            content = self._content(uow, note, values, keys)
+            digests[note.subject] = digest = content.digest()
+            rows.append({name: getattr(content, name) for name in CONTENT} | {"digest": digest})
+        await uow.session.execute(insert(AuditEvent), rows)
+        return digests
+
+    @staticmethod
+    def _content(uow: UnitOfWork, note: Note, personal: dict[Holders, Any], keys: dict[Holders, PersonKey]) -> Content:
+        id, actor = uow.new_id(), uow.actor
+        sealed = [keys[holders].encipher(id, canonical(personal[holders])) for holders in sorted(personal, key=sorted)]
+        detail = {"detail": plain(note.detail), "changes": _changes(note), "sealed": sealed}
+        return Content(
+            id, uow.now, actor.kind, actor.user_id, plain(actor.display_name), actor.on_behalf_of_id,
+            note.action, note.subject.kind, note.subject.id, detail,
+        )  # fmt: skip
+
+
+async def import_rows(
+    uow: UnitOfWork,
+    source: str,
+    tables: Mapping[type[Base], list[dict[str, Any]]],
+    detail: dict[str, Any] | None = None,
+) -> ImportBatch:
+    """Insert rows in bulk, each naming its batch, under one event that holds their number and digest.
+
+    The digest of a table is HMAC-SHA256, keyed by the batch's salt, over one canonical line a row, each with a line feed.
+    """
+    count, salt = sum(map(len, tables.values())), os.urandom(32)
+    batch = ImportBatch(id=uow.new_id(), source=source, started_at=uow.now, row_count=count, salt=salt)
+    uow.session.add(batch)
+    await uow.session.flush()
+    counted = {}
+    for model, rows in tables.items():
+        named = [row | {"import_batch_id": batch.id} for row in rows]
+        await insert_rows(uow, model, named)
+        counted[model.entity()] = {"rows": len(rows), "digest": rows_digest(salt, named)}
+    uow.note("import.batch_recorded", batch, {"source": source, "tables": counted} | (detail or {}), covers=tables)
+    return batch
+
+
+def rows_digest(salt: bytes, rows: Iterable[Mapping[str, Any]]) -> str:
+    """The digest of imported rows that an import event holds."""
+    digest = hmac.new(salt, digestmod="sha256")
+    for row in rows:
+        digest.update(canonical(plain(row)) + b"\n")
+    return digest.hexdigest()
+
+
+# ---- sealing ---------------------------------------------------------------------------------------------------------
+
+Publish = Callable[[Head], None]
+_HEAD = select(*(getattr(LedgerHead, field.name) for field in fields(Head)))
+_NEWEST = LedgerHead.size.desc()
+
+
+class HeadFile:
+    """A file outside the database, one signed head a line, to which heads are only ever added."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, head: Head) -> None:
+        """Add the head and have it on the disk, unless it is the last one already; safe with several processes."""
+        with self.path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 4096))
+            *lines, torn = file.read().split(b"\n")
+            # A crash in the middle of an append leaves half a line.
+            file.truncate(end - len(torn))
+            if lines[-1:] != [head.line()]:
+                file.write(head.line() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def read(self) -> list[Head]:
+        """Every published head.
+
+        Raises Invalid, with the line's number, for a line that is none.
+        """
+        heads = []
+        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                heads.append(Head.from_line(line))
+            except ValueError as error:
+                where = Text(f"{self.path} 第 {number} 行", f"line {number} of {self.path}")
+                raise Invalid(
+                    Text(f"{where.zh}不是账本头", f"{where.en} is not a ledger head"), (str(number),)
+                ) from error
+        return heads
+
+
+async def seal(database: Database, signer: Signer, publish: Publish) -> Head | None:
+    """Put every waiting event into the tree, sign the new head, commit, and publish; the newest head, None without any.
+
+    Several processes may do so at once. A crash before publishing is made good by the next call. Raises LedgerProblem
+    when the stored state of the tree is not the one that was signed last.
+    """
+    waiting = select(AuditEvent.seq).where(AuditEvent.sealed_at.is_(None)).limit(1)
+    while True:
+        async with database.read() as connection:
+            idle = (await connection.execute(waiting)).first() is None
+            newest = (await connection.execute(_HEAD.order_by(_NEWEST).limit(1))).first()
+        if idle:
+            break
+        await _seal_batch(database, signer)
+    if newest is None:
+        return None
+    head = Head(*newest)
+    await asyncio.to_thread(publish, head)
+    return head
+
+
+async def _seal_batch(database: Database, signer: Signer) -> None:
+    async with database.open_uow(SYSTEM) as uow:
+        if not database.embedded:
+            await uow.session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK)))
+        tree = await _tree(uow.session, signer)
+        # Never "after the last seq": PostgreSQL commits out of order.
+        waiting = select(AuditEvent.seq, AuditEvent.digest).where(AuditEvent.sealed_at.is_(None))
+        seqs, places = hashlib.sha256(), []
+        for seq, digest in await uow.session.execute(waiting.order_by(AuditEvent.seq).limit(SEAL_BATCH)):
+            places.append({"of_seq": seq, "leaf": tree.size})
+            tree.append(digest)
+            seqs.update(seq_bytes(seq))
+        if not places:
+            return
+        place = update(AuditEvent).where(AuditEvent.seq == bindparam("of_seq"))
+        place = place.values(leaf_index=bindparam("leaf"), sealed_at=uow.now)
+        await (await uow.session.connection()).execute(place, places)
+        head = signer.sign(tree.size, tree.root(), seqs.hexdigest(), uow.now)
+        uow.session.add(LedgerHead(**asdict(head), frontier=[node.hex() for node in tree.frontier]))
+
+
+async def _tree(session: AsyncSession, signer: Signer) -> CompactRange:
+    """The tree of the newest head, checked against its signature: a forged state must not be signed again."""
+    last = (await session.scalars(select(LedgerHead).order_by(_NEWEST).limit(1))).first()
+    if last is None:
+        return CompactRange()
+    tree = CompactRange(last.size, [bytes.fromhex(node) for node in last.frontier])
+    head = Head(*(getattr(last, field.name) for field in fields(Head)))
+    if tree.root() != head.root_hash or not head.signed_by(signer.public_key):
+        raise LedgerProblem(f"大小 {head.size} 的账本头被改动", f"the stored head of size {head.size} was edited")
+    return tree
+
+
+# ---- verifying -------------------------------------------------------------------------------------------------------
+
+Progress = Callable[[int], None] | None
+"""Told the number of events in each batch that was checked."""
+_UNREADABLE = (LookupError, TypeError, ValueError, OverflowError)
+CONTENT = tuple(field.name for field in fields(Content))
+_PLACE = (AuditEvent.seq, AuditEvent.digest, AuditEvent.leaf_index, AuditEvent.sealed_at)
+_ENTRY = select(*_PLACE, *(getattr(AuditEvent, name) for name in CONTENT))
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What an audit found: how many events, how many sealed, the newest head, and the first problem if there is one."""
+
+    sound: bool
+    events: int
+    sealed: int
+    head: Head | None
+    problem: Text | None
+    verified: VerifiedHead | None
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    seq, digest, leaf_index, sealed_at, *content = row
+    return Entry(seq, Content(*content), digest, leaf_index, sealed_at)
+
+
+async def verify(
+    connection: AsyncConnection,
+    public_key: bytes,
+    *,
+    heads: Sequence[Head] = (),
+    remembered: Head | None = None,
+    since: VerifiedHead | None = None,
+    progress: Progress = None,
+) -> Verification:
+    """Recompute the ledger from what is stored, and compare with its heads, the published ones and a remembered one.
+
+    Finds an edited, deleted, swapped or inserted event, a cut tail and (by the remembered head) a restored backup. With
+    `since` only later events are read. Read the published heads before opening the connection: they must not be newer
+    than what it sees.
+    """
+    if connection.dialect.name == "postgresql" and not connection.in_transaction():
+        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    if since is None or (remembered is not None and remembered.size < since.size):
+        since = VerifiedHead()
+    witnesses = [(Text("已发布的", "published"), head) for head in heads]
+    if remembered is not None:
+        witnesses.append((Text("您记住的", "remembered"), remembered))
+    counted = select(func.count(), func.count(AuditEvent.sealed_at)).select_from(AuditEvent)
+    events, sealed = (await connection.execute(counted)).one()
+    stored: list[Head] = []
+    try:
+        stored = await _stored_heads(connection)
+        verified = await _audit(connection, Audit(stored, witnesses, public_key, since), progress)
+    except LedgerProblem as found:
+        return Verification(False, events, sealed, stored[-1] if stored else None, found.text, None)
+    return Verification(True, events, sealed, stored[-1] if stored else None, None, verified)
+
+
+async def _stored_heads(connection: AsyncConnection) -> list[Head]:
+    try:
+        return [Head(*row) for row in await connection.execute(_HEAD.order_by(LedgerHead.size))]
+    except _UNREADABLE as error:
+        raise LedgerProblem("有账本头无法读取：被改动过", "a stored head cannot be read: it was edited") from error
+
+
+async def _audit(connection: AsyncConnection, audit: Audit, progress: Progress) -> VerifiedHead:
+    audit.check_heads()
+    leaf, size = AuditEvent.leaf_index, audit.since.size
+    in_tree = _ENTRY.where(leaf >= size if size else leaf.is_not(None)).order_by(leaf, AuditEvent.seq)
+    await _feed(connection, in_tree, audit.sealed, progress)
+    await _feed(connection, _ENTRY.where(leaf.is_(None)).order_by(AuditEvent.seq), audit.waiting, progress)
+    before = (await connection.execute(select(func.count()).where(leaf < size))).scalar_one() if size else 0
+    return audit.finish(before)
+
+
+Take = Callable[[Entry], None]
+
+
+async def _feed(connection: AsyncConnection, statement: Select[Any], take: Take, progress: Progress) -> None:
+    read = 0
+    try:
+        async with connection.stream(statement, execution_options={"yield_per": READ_BATCH}) as result:
+            async for rows in result.partitions():
+                for row in rows:
+                    take(_entry(row))
+                read += len(rows)
+                if progress is not None:
+                    progress(len(rows))
+    except _UNREADABLE as error:
+        raise await _unreadable(connection, statement.offset(read)) from error
+
+
+async def _unreadable(connection: AsyncConnection, statement: Select[Any]) -> LedgerProblem:
+    """Name the row in a batch that holds what its columns cannot hold."""
+    numbers = await connection.execute(statement.with_only_columns(AuditEvent.seq).limit(READ_BATCH))
+    for seq in numbers.scalars().all():
+        try:
+            (await connection.execute(_ENTRY.where(AuditEvent.seq == seq))).one()
+        except _UNREADABLE:
+            break
+    return LedgerProblem(
+        f"序号 {seq} 的事件无法读取：被改动过", f"the event of seq {seq} cannot be read: it was edited"
+    )
+
+
+async def prove(connection: AsyncConnection, event_id: UUID) -> InclusionProof:
+    """The proof that a sealed event is in the tree of the newest head; it reads the digest of every leaf.
+
+    Raises NotFound for an unknown event, Conflict for one that waits to be sealed.
+    """
+    event = (await connection.execute(select(AuditEvent.leaf_index).where(AuditEvent.id == event_id))).first()
+    if event is None:
+        raise not_found("AuditEvent", ("id",))
+    if event.leaf_index is None:
+        raise Conflict(Text("该事件尚未封存，请稍后再试", "the event is not sealed yet: ask again shortly"), ("id",))
+    head = Head(*(await connection.execute(_HEAD.order_by(_NEWEST).limit(1))).one())
+    leaves = select(AuditEvent.digest).where(AuditEvent.leaf_index < head.size).order_by(AuditEvent.leaf_index)
+    digests = (await connection.execute(leaves)).scalars().all()
+    return InclusionProof(event.leaf_index, inclusion_path(digests, event.leaf_index), head)
+
+
+# ---- personal values -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Revelation:
+    """The personal values of one event that can still be read, and how many blobs were erased."""
+
+    values: tuple[dict[str, Any], ...]
+    erased: int
+
+
+async def reveal(session: AsyncSession, event: AuditEvent) -> Revelation:
+    """The personal values that an event holds under living keys.
+
+    Raises Conflict when a ciphertext or its commitment was tampered with.
+    """
+    blobs = event.detail["sealed"]
+    keys = await session.scalars(select(PersonKey).where(PersonKey.id.in_([UUID(blob["key"]) for blob in blobs])))
+    by_id = {key.id.hex: key for key in keys}
+    found = [by_id[blob["key"]].decipher(event.id, blob) for blob in blobs]
+    values = tuple(orjson.loads(plaintext) for plaintext in found if plaintext is not None)
+    return Revelation(values, len(blobs) - len(values))
