@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Table, literal, select, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import domain
 from domain.kernel import Base, Database
@@ -89,24 +88,22 @@ def complete_tables() -> list[Table]:
     return list(known.values())
 
 
-async def create_tables(url: str) -> None:
+async def create_tables(database: Database) -> None:
     """Bring an empty database to the current schema."""
     import_rooms()
-    engine = create_async_engine(url)
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(lambda sync: Base.metadata.create_all(sync, tables=complete_tables()))
-    finally:
-        await engine.dispose()
+    async with database.writer.begin() as connection:
+        await connection.run_sync(lambda sync: Base.metadata.create_all(sync, tables=complete_tables()))
 
 
 @pytest.fixture(scope="session")
 async def shared_database(database_url: str) -> AsyncIterator[Database]:
     """The session's database with its tables; tests take `database`, which is empty and has a clock."""
-    await create_tables(database_url)
     database = Database(database_url, LedgerRecorder())
-    yield database
-    await database.close()
+    try:
+        await create_tables(database)
+        yield database
+    finally:
+        await database.close()
 
 
 async def remove_data(database: Database) -> None:
@@ -142,8 +139,9 @@ async def database(shared_database: Database, clock: Clock) -> AsyncIterator[Dat
 @pytest.fixture
 async def sqlite_database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
     """A SQLite file of this test alone, for what breaks or copies the file."""
-    url = f"sqlite+aiosqlite:///{tmp_path}/sortie.db"
-    await create_tables(url)
-    database = Database(url, LedgerRecorder(), clock=clock, ids=Ids(clock))
-    yield database
-    await database.close()
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/sortie.db", LedgerRecorder(), clock=clock, ids=Ids(clock))
+    try:
+        await create_tables(database)
+        yield database
+    finally:
+        await database.close()

@@ -280,7 +280,7 @@ def entity(name: str) -> "type[Base]":
 
     for mapper in Base.registry.mappers:
         if mapper.class_.__name__ == name:
-            return mapper.class_  # type: ignore[no-any-return]
+            return mapper.class_
     raise LookupError(f"no mapped class is called {name}")
 
 
@@ -330,7 +330,8 @@ def field_visible(model: "type[Base]", name: str, actor: Actor, table: FromClaus
     showing = [reach for reach in seeing if name in access.fields(reach.role)]
     if len(showing) == len(seeing):
         return true()
-    parts = [access.rule(reach.role).clause(source, reach, actor) for reach in showing]
+    rules = [(reach, access.rule(reach.role)) for reach in showing]
+    parts = [rule.clause(source, reach, actor) for reach, rule in rules if rule is not None]
     return or_(*parts) if parts else false()
 
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+import orjson
 import uuid_utils
-from sqlalchemy import event, insert, inspect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import TextClause, event, insert, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
@@ -115,18 +116,9 @@ class UnitOfWork:
     async def finish(self, recorder: Recorder) -> None:
         """Flush, check that notes cover every change, and write the notes.
 
-        Raises UnledgeredChangeError when a change has none, StaleVersion when somebody else was faster.
+        Raises UnledgeredChangeError when a change has none.
         """
-        try:
-            await self.session.flush()
-        except StaleDataError as error:
-            raise StaleVersion(
-                Text(
-                    "记录刚刚被他人更改，请刷新后重试",
-                    "somebody else has just changed the record: reload and try again",
-                ),
-                ("expectedVersion",),
-            ) from error
+        await self.session.flush()
         noted = {note.subject: note for note in self.notes}
         bare = [str(ref) for ref in self._changes if ref not in noted]
         bare += sorted(self._bulk - self._covered_tables)
@@ -171,6 +163,8 @@ class UnitOfWork:
             model = next((m.class_ for m in Base.registry.mappers if m.class_.__tablename__ == name), None)
             if model is not None and model.__unledgered__ is None:
                 self._bulk.add(name)
+        elif isinstance(state.statement, TextClause) and not state.statement.text.lstrip().upper().startswith("SELECT"):
+            self._bulk.add(f"“{state.statement.text.strip()[:60]}”")
 
 
 STAMPS = frozenset(
@@ -232,6 +226,7 @@ class Database:
         clock: Callable[[], datetime] = utc_now,
         ids: Callable[[], UUID] = new_id,
         pool_size: int = 10,
+        lock_timeout_seconds: float = 15.0,
     ) -> None:
         self.url = url
         self.recorder = recorder
@@ -241,35 +236,39 @@ class Database:
         # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
         self._write_lock = asyncio.Lock() if self.embedded else None
         if self.embedded:
-            self.writer = create_async_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": 15.0})
-            self.reader = create_async_engine(url, pool_size=4, max_overflow=0, connect_args={"timeout": 15.0})
+            options: dict[str, Any] = {"max_overflow": 0, "connect_args": {"timeout": lock_timeout_seconds}}
+            self.writer = create_async_engine(url, pool_size=1, json_deserializer=orjson.loads, **options)
+            self.reader = create_async_engine(url, pool_size=4, json_deserializer=orjson.loads, **options)
             _tune_sqlite(self.writer, "BEGIN IMMEDIATE")
             _tune_sqlite(self.reader, "BEGIN DEFERRED")
         else:
             self.writer = self.reader = create_async_engine(
-                url, pool_size=pool_size, max_overflow=0, pool_pre_ping=False
+                url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads
             )
 
     @asynccontextmanager
     async def open_uow(self, actor: Actor) -> AsyncIterator[UnitOfWork]:
         """Open a unit of work that commits on a quiet exit and rolls back on any error.
 
-        Raises Unavailable for a locked database and for a full disk, whatever was being done.
+        Raises StaleVersion when somebody else was faster, Unavailable when the database is locked, full or gone.
         """
-        async with self._writing(), AsyncSession(self.writer, expire_on_commit=False, autoflush=False) as session:
+        async with _readable_errors(), self._writing(), self._session() as session:
             uow = UnitOfWork(session, self.clock(), actor, self.new_id)
             session.sync_session.info["uow"] = uow
-            try:
-                yield uow
-                await uow.finish(self.recorder)
-                await session.commit()
-            except OperationalError as error:
-                raise unavailable(error) from error
+            yield uow
+            await uow.finish(self.recorder)
+            await session.commit()
+
+    def _session(self) -> AsyncSession:
+        return AsyncSession(self.writer, expire_on_commit=False, autoflush=False)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection for reading alone."""
-        async with self.reader.connect() as connection:
+        """Open a connection for reading alone.
+
+        Raises Unavailable when the database is locked or gone.
+        """
+        async with _readable_errors(), self.reader.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -298,6 +297,7 @@ def _tune_sqlite(engine: AsyncEngine, begin: str) -> None:
             "foreign_keys=ON",
             "temp_store=MEMORY",
             "cache_size=-65536",
+            "secure_delete=FAST",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -307,21 +307,49 @@ def _tune_sqlite(engine: AsyncEngine, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
-def unavailable(error: OperationalError) -> Exception:
-    """The readable error for what the database cannot do now; the error itself where nothing is known of it."""
-    words = str(error.orig)
-    if "locked" in words or "busy" in words:
-        return Unavailable(
-            Text("数据库正被其他进程占用，请稍后重试", "the database is locked by another process: try again shortly")
+@asynccontextmanager
+async def _readable_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except StaleDataError as error:
+        text = Text(
+            "记录刚刚被他人更改，请刷新后重试", "somebody else has just changed the record: reload and try again"
         )
-    if "full" in words:
-        return Unavailable(
-            Text(
-                "磁盘或数据库空间已满，本次写入没有保存",
-                "the disk or database is full: nothing of this change was saved",
-            )
-        )
-    return error
+        raise StaleVersion(text, ("expectedVersion",)) from error
+    except DBAPIError as error:
+        known = unavailable(error)
+        if known is error:
+            raise
+        raise known from error
+    except ConnectionError as error:
+        raise Unavailable(_GONE) from error
+
+
+_LOCKED = Text("数据库正被其他进程占用，请稍后重试", "the database is locked by another process: try again shortly")
+_FULL = Text("磁盘或数据库空间已满，本次写入没有保存", "the disk or database is full: nothing of this change was saved")
+_GONE = Text("数据库现在无法连接，请稍后重试", "the database cannot be reached now: try again shortly")
+_SQLSTATES = {
+    "53100": _FULL,
+    "53300": _GONE,
+    "57P01": _GONE,
+    "57P03": _GONE,
+    "40P01": _LOCKED,
+    "40001": _LOCKED,
+    "55P03": _LOCKED,
+}
+"""PostgreSQL's codes (Appendix A of its manual): disk full, too many connections, shutting down, starting, deadlock, serialization, lock."""
+
+
+def unavailable(error: DBAPIError) -> Exception:
+    """The readable error for what the database cannot do now; the error itself where it says something else."""
+    words, state = str(error.orig), getattr(error.orig, "sqlstate", None)
+    if isinstance(error, OperationalError) and ("locked" in words or "busy" in words):
+        return Unavailable(_LOCKED)
+    if isinstance(error, OperationalError) and "full" in words:
+        return Unavailable(_FULL)
+    if error.connection_invalidated:
+        return Unavailable(_GONE)
+    return Unavailable(_SQLSTATES[state]) if state in _SQLSTATES else error
 
 
 async def insert_rows(uow: UnitOfWork, model: type[Base], rows: list[dict[str, Any]]) -> None:

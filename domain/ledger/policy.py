@@ -39,9 +39,6 @@ MAX_EXACT_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8259 section 6)."""
 
 
-# ---- plain JSON ------------------------------------------------------------------------------------------------------
-
-
 def instant(at: datetime) -> str:
     """An instant in UTC with microseconds and Z."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -83,9 +80,6 @@ def canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-# ---- events ----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Content:
     """What an event says: all that its digest covers."""
@@ -109,13 +103,8 @@ class Content:
         """
         if self.digest_version != DIGEST_VERSION:
             raise ValueError(f"digest version {self.digest_version} is unknown")
-        behalf = self.on_behalf_of_id.hex if self.on_behalf_of_id else None
-        actor = {
-            "kind": str(self.actor_kind),
-            "id": self.actor_id.hex if self.actor_id else None,
-            "name": self.actor_name,
-            "on_behalf_of": behalf,
-        }
+        actor_id, behalf = (id and id.hex for id in (self.actor_id, self.on_behalf_of_id))
+        actor = {"kind": str(self.actor_kind), "id": actor_id, "name": self.actor_name, "on_behalf_of": behalf}
         return canonical({
             "v": self.digest_version, "id": self.id.hex, "at": instant(self.at), "actor": actor, "action": self.action,
             "subject": {"kind": self.subject_kind, "id": self.subject_id.hex}, "detail": self.detail,
@@ -145,12 +134,9 @@ class Entry:
 
     def named(self) -> Text:
         """The event as problems name it."""
-        where = "" if self.leaf_index is None else f" #{self.leaf_index}"
-        words = f"{where} {self.content.id} {self.content.action}"
-        return Text(f"事件{words}", f"event{words}")
-
-
-# ---- Merkle tree -----------------------------------------------------------------------------------------------------
+        leaf = "" if self.leaf_index is None else f"#{self.leaf_index} "
+        words = f"{leaf}({self.content.id}, {self.content.action})"
+        return Text(f"事件 {words}", f"event {words}")
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -227,9 +213,6 @@ def root_by_path(digest: str, index: int, size: int, path: Sequence[str]) -> str
     return node.hex() if last == 0 else None
 
 
-# ---- signed heads ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """The state of the ledger at one size, signed."""
@@ -264,22 +247,16 @@ class Head:
             said = orjson.loads(line)
             if said["v"] != 1:
                 raise ValueError(f"head version {said['v']} is unknown")
-            return cls(
-                int(said["size"]),
-                str(said["root"]),
-                str(said["seq_digest"]),
-                datetime.fromisoformat(said["at"]),
-                str(said["signature"]),
-            )
+            at = datetime.fromisoformat(said["at"])
+            return cls(int(said["size"]), str(said["root"]), str(said["seq_digest"]), at, str(said["signature"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a ledger head: {line[:80]!r}") from error
 
     def signed_by(self, public_key: bytes) -> bool:
         """Whether the signature is that key's and covers this very head."""
         try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(
-                bytes.fromhex(self.signature), canonical(self.statement())
-            )
+            key = Ed25519PublicKey.from_public_bytes(public_key)
+            key.verify(bytes.fromhex(self.signature), canonical(self.statement()))
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -326,9 +303,6 @@ def verify_inclusion(digest: str, proof: InclusionProof, public_key: bytes) -> b
     return root == proof.head.root_hash and proof.head.signed_by(public_key)
 
 
-# ---- audit -----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class VerifiedHead:
     """A state of the ledger that an audit has found sound, from which the next one may go on."""
@@ -337,29 +311,62 @@ class VerifiedHead:
     frontier: tuple[bytes, ...] = ()
 
 
+UNSIGNED = Text("{whose}账本头（大小 {size}）签名无效", "the {whose} head of size {size} has no valid signature")
+CUT = Text(
+    "账本尾部被截断或恢复了旧备份：{whose}账本头有 {size} 个事件，数据库的只有 {newest} 个",
+    "the tail is cut or an old backup was restored: the {whose} head has {size} events, the database's {newest}",
+)
+INSERTED = Text(
+    "{event} 是插入的：自称已封存，但不在树中", "{event} was inserted: it claims to be sealed, outside the tree"
+)
+DELETED = Text("叶 #{leaf} 的事件被删除：下一个是 {event}", "the event of leaf #{leaf} was deleted: next comes {event}")
+EDITED = Text("{event} 被改动：内容与摘要不符", "{event} was edited: its content does not give its digest")
+MISDATED = Text("{event} 被改动：封存时间与账本头不符", "{event} was edited: it was not sealed when its head was")
+OTHER_ROOT = Text(
+    "叶 #{start} 至 #{end} 的事件被改动、替换或调换：得不出{whose}账本头（大小 {size}）",
+    "events of leaves #{start} to #{end} were edited, replaced or swapped: the {whose} head of size {size} has another root",
+)
+RENUMBERED = Text(
+    "叶 #{start} 至 #{end} 的序号被改动或调换", "the seqs of leaves #{start} to #{end} were edited or swapped"
+)
+TAIL_DELETED = Text("账本尾部叶 #{start} 至 #{end} 被删除", "the tail is cut: leaves #{start} to #{end} were deleted")
+MISCOUNTED = Text(
+    "已验证过的 {size} 个事件现在是 {now} 个", "the {size} events that were verified before are {now} now"
+)
+UNREADABLE_EVENT = Text("序号 {seq} 的事件无法读取：被改动过", "the event of seq {seq} cannot be read: it was edited")
+UNREADABLE_HEAD = Text("有账本头无法读取：被改动过", "a stored head cannot be read: it was edited")
+OTHER_HEAD = Text("大小 {size} 的账本头被改动", "the stored head of size {size} was edited")
+STORED, VERIFIED = Text("数据库中的", "stored"), Text("上次验证过的", "last verified")
+
+
 class LedgerProblem(Exception):
     """The first thing that an audit finds wrong: what and where."""
 
-    def __init__(self, zh: str, en: str) -> None:
-        super().__init__(en)
-        self.text = Text(zh, en)
+    def __init__(self, found: Text, **where: object) -> None:
+        zh = {key: fact.zh if isinstance(fact, Text) else fact for key, fact in where.items()}
+        en = {key: fact.en if isinstance(fact, Text) else fact for key, fact in where.items()}
+        self.text = Text(found.zh.format(**zh), found.en.format(**en))
+        super().__init__(self.text.en)
+
+
+Witness = tuple[Text, Head]
+"""A head from outside, and whose it is."""
 
 
 class Audit:
     """A running check: sealed entries go in by leaf index, then those that wait; the first thing wrong is raised."""
 
     def __init__(
-        self, stored: Sequence[Head], witnesses: Iterable[tuple[Text, Head]], public_key: bytes, since: VerifiedHead
+        self, stored: Sequence[Head], others: Iterable[Witness], public_key: bytes, since: VerifiedHead
     ) -> None:
-        self.tree = CompactRange(since.size, list(since.frontier))
         self.since = since
+        self.tree = CompactRange(since.size, list(since.frontier))
         self.newest = max((head.size for head in stored), default=0)
         self._key = public_key
-        self._stored = deque(sorted((head for head in stored if head.size > since.size), key=lambda head: head.size))
-        self._roots: dict[int, list[tuple[Text, str]]] = {}
-        self._seqs = hashlib.sha256()
-        self._start = since.size
-        self._witnesses = [(Text("数据库中的", "stored"), head) for head in self._stored] + list(witnesses)
+        self._due = deque(sorted((head for head in stored if head.size > since.size), key=lambda head: head.size))
+        self._witnesses = [(STORED, head) for head in self._due] + list(others)
+        self._roots: dict[int, list[Witness]] = {}
+        self._start, self._seqs = since.size, hashlib.sha256()
 
     def check_heads(self) -> None:
         """Check signatures, and that nobody outside remembers a larger ledger.
@@ -367,73 +374,48 @@ class Audit:
         Raises LedgerProblem.
         """
         if self.since.size > self.newest:
-            self._cut(Text("上次验证过的", "last verified"), self.since.size)
+            raise LedgerProblem(CUT, whose=VERIFIED, size=self.since.size, newest=self.newest)
         for whose, head in self._witnesses:
             if head.size < self.since.size:
                 continue
             if not head.signed_by(self._key):
-                raise LedgerProblem(
-                    f"{whose.zh}账本头（大小 {head.size}）签名无效",
-                    f"the {whose.en} head of size {head.size} has no valid signature",
-                )
+                raise LedgerProblem(UNSIGNED, whose=whose, size=head.size)
             if head.size > self.newest:
-                self._cut(whose, head.size)
-            self._roots.setdefault(head.size, []).append((whose, head.root_hash))
+                raise LedgerProblem(CUT, whose=whose, size=head.size, newest=self.newest)
+            self._roots.setdefault(head.size, []).append((whose, head))
         self._compare_roots()
-
-    def _cut(self, whose: Text, size: int) -> None:
-        raise LedgerProblem(
-            f"账本尾部被截断或恢复了旧备份：{whose.zh}账本头有 {size} 个事件，数据库只有 {self.newest} 个",
-            f"the ledger's tail is cut or an old backup was restored: the {whose.en} head has {size} events, the database {self.newest}",
-        )
 
     def sealed(self, entry: Entry) -> None:
         """Take the next sealed entry.
 
         Raises LedgerProblem when it is not the leaf that belongs here.
         """
-        expected, what = self.tree.size, entry.named()
+        expected = self.tree.size
         if entry.leaf_index is None or entry.leaf_index < expected:
-            raise LedgerProblem(
-                f"{what.zh} 是插入的：它自称已封存，但不在树中",
-                f"{what.en} was inserted: it claims to be sealed and is not in the tree",
-            )
+            raise LedgerProblem(INSERTED, event=entry.named())
         if entry.leaf_index > expected:
-            raise LedgerProblem(
-                f"叶 #{expected} 的事件被删除：下一个是{what.zh}",
-                f"the event of leaf #{expected} was deleted: next comes {what.en}",
-            )
+            raise LedgerProblem(DELETED, leaf=expected, event=entry.named())
         if not entry.intact():
-            raise LedgerProblem(
-                f"{what.zh} 被改动：内容与摘要不符", f"{what.en} was edited: its content does not give its digest"
-            )
-        if not self._stored:
-            raise LedgerProblem(f"{what.zh} 是插入的：没有账本头包含它", f"{what.en} was inserted: no head contains it")
-        if entry.sealed_at != self._stored[0].at:
-            raise LedgerProblem(
-                f"{what.zh} 被改动：封存时间与账本头不符", f"{what.en} was edited: it was not sealed when its head was"
-            )
+            raise LedgerProblem(EDITED, event=entry.named())
+        if not self._due:
+            raise LedgerProblem(INSERTED, event=entry.named())
+        if entry.sealed_at != self._due[0].at:
+            raise LedgerProblem(MISDATED, event=entry.named())
         self._seqs.update(seq_bytes(entry.seq))
         self.tree.append(entry.digest)
         self._compare_roots()
-        if self.tree.size == self._stored[0].size:
+        if self.tree.size == self._due[0].size:
             self._close_batch()
 
     def _compare_roots(self) -> None:
-        for whose, root in self._roots.get(self.tree.size, ()):
-            if self.tree.root() != root:
-                raise LedgerProblem(
-                    f"叶 #{self._start} 至 #{self.tree.size - 1} 的事件被改动、替换或调换：与{whose.zh}账本头（大小 {self.tree.size}）不符",
-                    f"events of leaves #{self._start} to #{self.tree.size - 1} were edited, replaced or swapped: they do not give the {whose.en} head of size {self.tree.size}",
-                )
+        for whose, head in self._roots.get(self.tree.size, ()):
+            if self.tree.root() != head.root_hash:
+                raise LedgerProblem(OTHER_ROOT, start=self._start, end=head.size - 1, whose=whose, size=head.size)
 
     def _close_batch(self) -> None:
-        head = self._stored.popleft()
+        head = self._due.popleft()
         if self._seqs.hexdigest() != head.seq_digest:
-            raise LedgerProblem(
-                f"叶 #{self._start} 至 #{head.size - 1} 的事件序号被改动或调换",
-                f"the sequence numbers of leaves #{self._start} to #{head.size - 1} were edited or swapped",
-            )
+            raise LedgerProblem(RENUMBERED, start=self._start, end=head.size - 1)
         self._start, self._seqs = head.size, hashlib.sha256()
 
     def waiting(self, entry: Entry) -> None:
@@ -441,30 +423,18 @@ class Audit:
 
         Raises LedgerProblem when it claims to be sealed or does not give its digest.
         """
-        what = entry.named()
         if entry.sealed_at is not None:
-            raise LedgerProblem(
-                f"{what.zh} 是插入的：它自称已封存，但没有叶序号",
-                f"{what.en} was inserted: it claims to be sealed and has no leaf",
-            )
+            raise LedgerProblem(INSERTED, event=entry.named())
         if not entry.intact():
-            raise LedgerProblem(
-                f"{what.zh} 被改动：内容与摘要不符", f"{what.en} was edited: its content does not give its digest"
-            )
+            raise LedgerProblem(EDITED, event=entry.named())
 
     def finish(self, before: int) -> VerifiedHead:
         """Check that nothing is missing: neither at the end nor among the `before` entries below the verified head.
 
         Raises LedgerProblem.
         """
-        if self._stored:
-            raise LedgerProblem(
-                f"叶 #{self.tree.size} 至 #{self.newest - 1} 的事件被删除：账本尾部被截断",
-                f"the events of leaves #{self.tree.size} to #{self.newest - 1} were deleted: the tail is cut",
-            )
+        if self._due:
+            raise LedgerProblem(TAIL_DELETED, start=self.tree.size, end=self.newest - 1)
         if before != self.since.size:
-            raise LedgerProblem(
-                f"已验证的前 {self.since.size} 个事件现在是 {before} 个：有事件被删除或插入",
-                f"the first {self.since.size} events, verified before, are {before} now: some were deleted or inserted",
-            )
+            raise LedgerProblem(MISCOUNTED, size=self.since.size, now=before)
         return VerifiedHead(self.tree.size, tuple(self.tree.frontier))

@@ -33,6 +33,9 @@ from domain.kernel import (
 )
 from domain.ledger.model import AuditEvent, ImportBatch, KeyHolder, LedgerHead, PersonKey
 from domain.ledger.policy import (
+    OTHER_HEAD,
+    UNREADABLE_EVENT,
+    UNREADABLE_HEAD,
     Audit,
     CompactRange,
     Content,
@@ -53,9 +56,6 @@ SEAL_BATCH = 5_000
 READ_BATCH = 2_000
 
 Holders = frozenset[UUID]
-
-
-# ---- persons' keys ---------------------------------------------------------------------------------------------------
 
 
 def _holder_set(holders: Holders) -> str:
@@ -114,9 +114,6 @@ async def destroy_keys(uow: UnitOfWork, person_id: UUID) -> int:
     await uow.session.flush()
     uow.note("person.keys_destroyed", Ref("Contact", person_id), {"keys": len(keys)})
     return len(keys)
-
-
-# ---- recording -------------------------------------------------------------------------------------------------------
 
 
 def _fields(change: RowChange, *, personal: bool) -> dict[str, Any]:
@@ -203,8 +200,6 @@ def rows_digest(salt: bytes, rows: Iterable[Mapping[str, Any]]) -> str:
         digest.update(canonical(plain(row)) + b"\n")
     return digest.hexdigest()
 
-
-# ---- sealing ---------------------------------------------------------------------------------------------------------
 
 Publish = Callable[[Head], None]
 _HEAD = select(*(getattr(LedgerHead, field.name) for field in fields(Head)))
@@ -299,11 +294,9 @@ async def _tree(session: AsyncSession, signer: Signer) -> CompactRange:
     tree = CompactRange(last.size, [bytes.fromhex(node) for node in last.frontier])
     head = Head(*(getattr(last, field.name) for field in fields(Head)))
     if tree.root() != head.root_hash or not head.signed_by(signer.public_key):
-        raise LedgerProblem(f"大小 {head.size} 的账本头被改动", f"the stored head of size {head.size} was edited")
+        raise LedgerProblem(OTHER_HEAD, size=head.size)
     return tree
 
-
-# ---- verifying -------------------------------------------------------------------------------------------------------
 
 Progress = Callable[[int], None] | None
 """Told the number of events in each batch that was checked."""
@@ -367,7 +360,7 @@ async def _stored_heads(connection: AsyncConnection) -> list[Head]:
     try:
         return [Head(*row) for row in await connection.execute(_HEAD.order_by(LedgerHead.size))]
     except _UNREADABLE as error:
-        raise LedgerProblem("有账本头无法读取：被改动过", "a stored head cannot be read: it was edited") from error
+        raise LedgerProblem(UNREADABLE_HEAD) from error
 
 
 async def _audit(connection: AsyncConnection, audit: Audit, progress: Progress) -> VerifiedHead:
@@ -405,9 +398,7 @@ async def _unreadable(connection: AsyncConnection, statement: Select[Any]) -> Le
             (await connection.execute(_ENTRY.where(AuditEvent.seq == seq))).one()
         except _UNREADABLE:
             break
-    return LedgerProblem(
-        f"序号 {seq} 的事件无法读取：被改动过", f"the event of seq {seq} cannot be read: it was edited"
-    )
+    return LedgerProblem(UNREADABLE_EVENT, seq=seq)
 
 
 async def prove(connection: AsyncConnection, event_id: UUID) -> InclusionProof:
@@ -424,9 +415,6 @@ async def prove(connection: AsyncConnection, event_id: UUID) -> InclusionProof:
     leaves = select(AuditEvent.digest).where(AuditEvent.leaf_index < head.size).order_by(AuditEvent.leaf_index)
     digests = (await connection.execute(leaves)).scalars().all()
     return InclusionProof(event.leaf_index, inclusion_path(digests, event.leaf_index), head)
-
-
-# ---- personal values -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
