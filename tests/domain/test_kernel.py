@@ -335,9 +335,8 @@ async def test_a_full_disk_in_a_bulk_insert_leaves_nothing_half_written(sqlite_d
 
 async def add_many_territories(database: Database, number: int) -> None:
     async with database.open_uow(SYSTEM) as uow:
-        rows = [
-            {"id": uow.new_id(), "key": f"t{n}", "label_zh": f"片区{n}", "label_en": f"T {n}"} for n in range(number)
-        ]
+        ids = [uow.new_id() for _ in range(number)]
+        rows: list[dict[str, Any]] = [{"id": id, "key": id.hex, "label_zh": "片区", "label_en": "Area"} for id in ids]
         await insert_rows(uow, Territory, rows)
         uow.note("territories.added", Ref("Territory", ids[0]), {"rows": number}, covers=[Territory])
 
