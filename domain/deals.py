@@ -81,6 +81,17 @@ class Stage(Record):
     __table_args__ = (UniqueConstraint("pipeline_id", "key"),)
 
 
+class Competitor(Record):
+    """A company that sells against us; knowledge names it by the same key."""
+
+    __tablename__ = "competitors"
+    __access__ = Access(sights(tuple(Role), Everyone()))
+
+    key: Mapped[str] = mapped_column(unique=True)
+    label_zh: Mapped[str]
+    label_en: Mapped[str]
+
+
 OPPORTUNITY_FIELDS = frozenset(
     {
         "amount",
@@ -261,6 +272,17 @@ async def ensure_pipeline(uow: UnitOfWork, key: str, label: Text, stages: Iterab
         await uow.session.flush()
     found = await uow.session.execute(select(Stage).where(Stage.pipeline_id == pipeline.id).order_by(Stage.position))
     return {stage.key: stage for stage in found.scalars()}
+
+
+async def ensure_competitor(uow: UnitOfWork, key: str, label: Text) -> Competitor:
+    """The competitor that has the key, added first if it is not there."""
+    competitor = (await uow.session.execute(select(Competitor).where(Competitor.key == key))).scalar_one_or_none()
+    if competitor is None:
+        competitor = Competitor(id=uow.new_id(), key=key, label_zh=label.zh, label_en=label.en)
+        uow.session.add(competitor)
+        uow.note("competitor.added", competitor)
+        await uow.session.flush()
+    return competitor
 
 
 async def open_opportunity(

@@ -1,0 +1,1 @@
+"""The embedded assistant: gathers facts, retrieves knowledge, writes, checks, records."""

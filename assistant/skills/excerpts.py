@@ -1,0 +1,47 @@
+"""Taking quotable sentences out of knowledge entries by the headings that their curators use."""
+
+import re
+
+from assistant.checks import sentences
+from assistant.draft import KnowledgeQuote
+from assistant.wording import PASSAGE_KEYS
+from domain.kernel import Language
+from knowledge import Found
+
+HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
+BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.、)])\s+")
+NOISE = re.compile(r"https?:|www\.|!\[|\]\(|<[a-zA-Z/!]|```|\|")
+SENTENCE_LENGTH = range(6, 320)
+
+
+def quote(found: Found) -> KnowledgeQuote:
+    """The source under which sentences of an entry are cited."""
+    return KnowledgeQuote(found.item_id, found.version, found.title, f"{found.title}\n{found.body}", found.language, found.source)
+
+
+def parts(body: str) -> dict[str, list[str]]:
+    """The quotable sentences of an entry by the key of their heading; those before any known heading under "text"."""
+    key = "text"
+    kept: dict[str, list[str]] = {}
+    for line in body.split("\n"):
+        heading = HEADING.match(line)
+        if heading:
+            key = PASSAGE_KEYS.get(heading["title"].strip().lower(), "text")
+            continue
+        text = BULLET.sub("", line).strip()
+        if not text or NOISE.search(text):
+            continue
+        kept.setdefault(key, []).extend(part.strip() for part in sentences(text) if len(part.strip()) in SENTENCE_LENGTH)
+    return kept
+
+
+def pick(found: Found, *keys: str, limit: int) -> list[str]:
+    """The first sentences under the headings, in the order of the keys; of an entry without such headings, its first ones."""
+    by_key = parts(found.body)
+    picked = [sentence for key in keys for sentence in by_key.get(key, [])]
+    return (picked or by_key.get("text", []))[:limit]
+
+
+def in_language(found: list[Found], language: Language) -> list[Found]:
+    """The entries in the reader's language first, the order kept otherwise."""
+    return sorted(found, key=lambda entry: entry.language is not language)

@@ -1,0 +1,142 @@
+"""The objection reply: acknowledge, answer with proof, offer the next step."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from assistant import context
+from assistant.context import AccountFacts
+from assistant.draft import Pen
+from assistant.model import GenerationKind
+from assistant.skills.base import Ask, Compose, Missing, SectionPlan, Shelf, Skill
+from assistant.skills.excerpts import in_language, pick, quote
+from assistant.wording import CONCERNS, label
+from domain.deals import Opportunity
+from domain.kernel import Actor, Invalid, Text, load
+from knowledge import Facets, Found, KnowledgeKind, Wanted
+
+TOP = 3
+NOTHING = Text("没有找到匹配的应答知识", "no response in the knowledge fits")
+
+
+async def gather(session: AsyncSession, actor: Actor, ask: Ask, now: datetime) -> AccountFacts:
+    """The deal and its account, and what the customer said.
+
+    Raises Invalid for an empty concern, an unknown category, or a deal without an account.
+    """
+    if not (ask.words or "").strip():
+        raise Invalid(Text("请填写客户的顾虑", "say what the customer objects to"), ("concern",))
+    if ask.category is not None and ask.category not in CONCERNS:
+        known = ", ".join(sorted(CONCERNS))
+        raise Invalid(Text(f"未知的顾虑类别“{ask.category}”，可用：{known}", f"unknown category “{ask.category}”; known: {known}"), ("category",))
+    opportunity = await load(session, actor, Opportunity, ask.subject_id, path=("opportunityId",))
+    if opportunity.account_id is None:
+        raise Invalid(Text("该商机还没有关联客户", "the opportunity has no account yet"), ("opportunityId",))
+    facts = await context.gather_account(session, actor, now, opportunity.account_id, opportunity.id, path="opportunityId")
+    return replace(facts, words=(ask.words or "").strip(), category=ask.category)
+
+
+def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
+    """Responses near to what was said, and cases and computed models to prove them."""
+    concerns = (facts.category,) if facts.category else ()
+    fit = Facets(
+        industry=facts.industry, region=facts.region, stage=facts.deal.stage_key if facts.deal else None, concerns=concerns, competitors=tuple(rival.key for rival in facts.rivals)
+    )
+    query = facts.words or ""
+    return {
+        "responses": Wanted(query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=12, must_match_concern=bool(concerns)),
+        "proofs": Wanted(query, (KnowledgeKind.ROI_MODEL, KnowledgeKind.CASE_STUDY), fit, language=ask.language, limit=3),
+    }
+
+
+def ranked_categories(facts: AccountFacts, shelf: Shelf) -> list[tuple[str, float]]:
+    """The top three concern categories with scores 0–1: the rep's correction first, then those of the nearest responses."""
+    best: dict[str, float] = {}
+    for entry in shelf["responses"]:
+        for position, concern in enumerate(entry.concerns):
+            best[concern] = max(best.get(concern, 0.0), entry.score * (1.0 if position == 0 else 0.8))
+    ranked = sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))
+    if facts.category is not None:
+        ranked = [(facts.category, 1.0)] + [pair for pair in ranked if pair[0] != facts.category]
+    return [(key, round(min(score, 1.0), 4)) for key, score in ranked[:TOP]]
+
+
+def chosen(facts: AccountFacts, shelf: Shelf, pen: Pen) -> list[Found]:
+    """The responses to answer with: those of the first category, in the reader's language where there are any."""
+    ranked = ranked_categories(facts, shelf)
+    fitting = [entry for entry in shelf["responses"] if ranked and ranked[0][0] in entry.concerns]
+    return in_language(fitting, pen.language)
+
+
+def categories(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
+    """What the customer probably means."""
+    ranked = ranked_categories(facts, shelf)
+    if not ranked:
+        return Missing(NOTHING)
+    entries = chosen(facts, shelf, pen)
+    names = [pen.words(label(CONCERNS, key)) for key, _ in ranked]
+    rest = pen.say(f"；也可能是：{pen.join(names[1:])}", f"; it may also be: {pen.join(names[1:])}") if names[1:] else ""
+    return pen.say(f"- 最可能是「{names[0]}」{rest}。", f"- Most likely “{names[0]}”{rest}. ") + pen.cite(quote(entries[0]))
+
+
+def _from_response(key: str, limit: int) -> Compose:
+    def compose(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
+        entries = [entry for entry in chosen(facts, shelf, pen) if pick(entry, key, limit=1)]
+        if not entries:
+            return Missing(NOTHING)
+        entry = entries[0]
+        joined = pen.say("", " ")
+        return joined.join(f"{sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, key, limit=limit))
+
+    return compose
+
+
+def proof(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
+    """Figures and cases that carry the answer, each with its source."""
+    lines = []
+    for entry in chosen(facts, shelf, pen)[:1]:
+        lines += [f"- {sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, "proof", limit=3)]
+    for entry in in_language([found for found in shelf["proofs"] if found.kind is KnowledgeKind.CASE_STUDY], pen.language)[:1]:
+        lines += [f"- {sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, "in_one_line", "result", limit=1)]
+    return "\n".join(lines) if lines else Missing(NOTHING)
+
+
+def next_step(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
+    """The small commitment to ask for, and who should be there."""
+    for entry in chosen(facts, shelf, pen):
+        steps = pick(entry, "next_step", limit=2)
+        if steps:
+            lines = [f"{sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in steps]
+            unseen = [person for person in facts.people if person.role is not None and person.covered_at is None]
+            if unseen:
+                lines.append(pen.say(f"最好请{unseen[0].name}一起参加。", f"Best have {unseen[0].name} join. ") + pen.cite(unseen[0].evidence))
+            return "\n".join(lines)
+    return Missing(NOTHING)
+
+
+def materials(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
+    """What to bring: the response's own list, and models and cases that fit."""
+    lines = []
+    for entry in chosen(facts, shelf, pen)[:1]:
+        lines += [f"- {item}{pen.say('', ' ')}{pen.cite(quote(entry))}" for item in pick(entry, "materials", limit=4)]
+    for entry in in_language(shelf["proofs"], pen.language)[:2]:
+        lines.append(f"- {entry.title}{pen.say('', ' ')}{pen.cite(quote(entry))}")
+    return "\n".join(dict.fromkeys(lines)) if lines else Missing(NOTHING)
+
+
+SKILL = Skill(
+    kind=GenerationKind.OBJECTION_REPLY,
+    subject_kind="Opportunity",
+    gather=gather,
+    wants=wants,
+    sections=(
+        SectionPlan("categories", Text("顾虑类别", "Categories"), categories),
+        SectionPlan("acknowledge", Text("承接", "Acknowledge"), _from_response("acknowledge", 2), free=True),
+        SectionPlan("answer", Text("回应", "Answer"), _from_response("answer", 4)),
+        SectionPlan("proof", Text("证据", "Proof"), proof),
+        SectionPlan("next_step", Text("下一步", "Next step"), next_step, free=True),
+        SectionPlan("materials", Text("材料", "Materials"), materials),
+    ),
+    needs_words=True,
+)

@@ -1,0 +1,152 @@
+"""Knowledge entries, their versions, and the passages by which they are found."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.kernel import Access, Base, Everyone, Language, Matching, Owned, Record, Role, Sight
+
+
+class KnowledgeKind(StrEnum):
+    """What kind of content an entry holds."""
+
+    TALK_TRACK = "TALK_TRACK"
+    OBJECTION_RESPONSE = "OBJECTION_RESPONSE"
+    CASE_STUDY = "CASE_STUDY"
+    BATTLECARD = "BATTLECARD"
+    PLAYBOOK = "PLAYBOOK"
+    FAQ = "FAQ"
+    POLICY = "POLICY"
+    PRODUCT_SHEET = "PRODUCT_SHEET"
+    MEDIA = "MEDIA"
+    ROI_MODEL = "ROI_MODEL"
+
+
+class KnowledgeState(StrEnum):
+    """Where a version stands."""
+
+    DRAFT = "DRAFT"
+    IN_REVIEW = "IN_REVIEW"
+    PUBLISHED = "PUBLISHED"
+    SUSPENDED = "SUSPENDED"
+    RETIRED = "RETIRED"
+
+
+ITEM_FIELDS = frozenset({"owner", "expires_at", "source", "licence", "published"})
+CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
+FOUND = (KnowledgeState.PUBLISHED,)
+
+
+class KnowledgeItem(Record):
+    """One entry: who keeps it, for what it is made, and which of its versions is published.
+
+    `state` is that of the published version while there is one, else of the draft.
+    """
+
+    __tablename__ = "knowledge_items"
+    __access__ = Access(
+        {role: Sight(Matching("state", FOUND) | Owned(), ITEM_FIELDS) for role in Role if role not in CURATING}
+        | {role: Sight(Everyone(), ITEM_FIELDS | {"draft"}) for role in CURATING}
+    )
+
+    kind: Mapped[KnowledgeKind]
+    language: Mapped[Language]
+    state: Mapped[KnowledgeState]
+    owner_id: Mapped[UUID | None] = mapped_column(index=True)
+    published_number: Mapped[int | None]
+    draft_number: Mapped[int | None]
+    concerns: Mapped[list[str]]
+    stages: Mapped[list[str]]
+    roles: Mapped[list[str]]
+    industries: Mapped[list[str]]
+    competitors: Mapped[list[str]]
+    regions: Mapped[list[str]]
+    effective_from: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    source: Mapped[str | None]
+    licence: Mapped[str | None]
+    external_source: Mapped[str | None]
+    external_id: Mapped[str | None]
+
+    __table_args__ = (UniqueConstraint("external_source", "external_id"), Index("ix_knowledge_items_state", "state", "kind"))
+
+
+class KnowledgeVersion(Base):
+    """One stored text of an entry; a published one never changes."""
+
+    __tablename__ = "knowledge_versions"
+    __aggregate__ = ("KnowledgeItem", "item_id")
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
+    number: Mapped[int]
+    state: Mapped[KnowledgeState]
+    title: Mapped[str]
+    body: Mapped[str]
+    facets: Mapped[dict[str, Any]]
+    author_id: Mapped[UUID | None]
+    submitted_at: Mapped[datetime | None]
+    published_at: Mapped[datetime | None]
+    published_by_id: Mapped[UUID | None]
+    created_at: Mapped[datetime]
+    import_batch_id: Mapped[UUID | None]
+
+    __table_args__ = (UniqueConstraint("item_id", "number"),)
+
+
+class Passage(Base):
+    """One searchable piece of a published version, cut by its headings; its number is its id in the index."""
+
+    __tablename__ = "passages"
+    __unledgered__ = "derived from a published version by knowledge/text.py, and rebuilt from it at any time"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"), index=True)
+    version_number: Mapped[int]
+    position: Mapped[int]
+    title_path: Mapped[list[str]]
+    text: Mapped[str]
+    content_hash: Mapped[str]
+
+
+class Publication(Base):
+    """The count of publications and withdrawals: every search compares it before it trusts an index."""
+
+    __tablename__ = "publications"
+    __unledgered__ = "a counter; the publication itself has its note"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int]
+    last_passage: Mapped[int]
+
+
+class CachedVector(Base):
+    """One text's vector under one embedding model, so that nothing is encoded twice."""
+
+    __tablename__ = "cached_vectors"
+    __unledgered__ = "derived from text by a model, and computed again at any time"
+
+    content_hash: Mapped[str] = mapped_column(primary_key=True)
+    model_fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Retrieval(Base):
+    """One passage that a search for an answer brought up, with its rank: what usage is counted from."""
+
+    __tablename__ = "retrievals"
+    __unledgered__ = "a search log; the answer that it served names its citations in the ledger"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    generation_id: Mapped[UUID] = mapped_column(index=True)
+    item_id: Mapped[UUID] = mapped_column(index=True)
+    version_number: Mapped[int]
+    wanted_as: Mapped[str]
+    rank: Mapped[int]
+    at: Mapped[datetime]
+
+

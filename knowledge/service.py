@@ -1,0 +1,306 @@
+"""The life of an entry: drafted, revised, reviewed, published by a second person, retired."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+
+from domain.kernel import Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
+from knowledge import text
+from knowledge.model import CURATING, KnowledgeItem, KnowledgeKind, KnowledgeState, KnowledgeVersion, Passage, Publication
+
+TITLE_LENGTH, BODY_LENGTH, FACET_COUNT = 300, 200_000, 50
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """For what an entry is made; an empty list fits everything."""
+
+    concerns: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    industries: tuple[str, ...] = ()
+    competitors: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+
+    def lists(self) -> dict[str, list[str]]:
+        """The facets as columns hold them."""
+        return {field.name: list(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a version says and for what it is made."""
+
+    title: str
+    body: str
+    facets: Facets = Facets()
+    expires_at: datetime | None = None
+    effective_from: datetime | None = None
+
+    def checked(self) -> "Content":
+        """The content itself, if it can be kept.
+
+        Raises Invalid for an empty or overlong title or body, or too many facets.
+        """
+        for name, value, limit in (("title", self.title, TITLE_LENGTH), ("body", self.body, BODY_LENGTH)):
+            if not value.strip():
+                raise Invalid(Text(f"{name} 不能为空", f"{name} cannot be empty"), (name,))
+            if len(value) > limit:
+                raise Invalid(Text(f"{name} 有 {len(value)} 个字符，最多 {limit} 个", f"{name} has {len(value)} characters, at most {limit} are kept"), (name,))
+        for name, values in self.facets.lists().items():
+            if len(values) > FACET_COUNT or any(not value.strip() for value in values):
+                raise Invalid(Text(f"{name} 含空值或超过 {FACET_COUNT} 个", f"{name} has an empty value or more than {FACET_COUNT}"), (name,))
+        return self
+
+    def stored_facets(self) -> dict[str, Any]:
+        """Facets and dates as a version keeps them."""
+        dates = {"expires_at": self.expires_at, "effective_from": self.effective_from}
+        return self.facets.lists() | {name: value.isoformat() if value else None for name, value in dates.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeChanged(Event):
+    """What may be found has changed: an entry was published or taken back."""
+
+    kind: ClassVar[str] = "knowledge.changed"
+    item_id: UUID
+
+
+async def draft(
+    uow: UnitOfWork, *, kind: KnowledgeKind, language: Language, content: Content, source: str | None = None, licence: str | None = None, owner_id: UUID | None = None
+) -> KnowledgeItem:
+    """Start an entry; its author keeps it unless somebody else is named.
+
+    Raises Forbidden for people who do not curate, Invalid for content that cannot be kept.
+    """
+    _may_curate(uow)
+    content.checked()
+    item = KnowledgeItem(
+        id=uow.new_id(), kind=kind, language=language, state=KnowledgeState.DRAFT, owner_id=owner_id or uow.actor.user_id, draft_number=1, source=source, licence=licence,
+        effective_from=content.effective_from, expires_at=content.expires_at, **content.facets.lists(),
+    )  # fmt: skip
+    uow.session.add(item)
+    uow.session.add(_version(uow, item, 1, content))
+    uow.note("knowledge.drafted", item, {"number": 1})
+    await uow.session.flush()
+    return item
+
+
+async def revise(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, change: dict[str, Any]) -> KnowledgeItem:
+    """Change the draft of an entry, or start a new one from the published version, which stays what it is.
+
+    `change` holds the fields to change: title, body, expires_at, and any facet.
+    """
+    _may_curate(uow)
+    item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
+    if item.state is KnowledgeState.RETIRED:
+        raise Conflict(Text("该条目已下架，不能修改", "the entry is retired and cannot be revised"), ("id",))
+    current = await _current(uow, item)
+    content = changed(stored_content(current), change).checked()
+    if item.draft_number is not None:
+        current.title, current.body, current.facets, current.author_id = content.title, content.body, content.stored_facets(), uow.actor.user_id
+        current.state = KnowledgeState.DRAFT
+        number = current.number
+    else:
+        last = (await uow.session.execute(select(func.max(KnowledgeVersion.number)).where(KnowledgeVersion.item_id == item.id))).scalar_one()
+        number = last + 1
+        uow.session.add(_version(uow, item, number, content))
+        item.draft_number = number
+    if item.published_number is None:
+        _carry(item, content)
+        item.state = KnowledgeState.DRAFT
+    _touch(uow, item)
+    uow.note("knowledge.revised", item, {"number": number})
+    await uow.session.flush()
+    return item
+
+
+async def submit(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None) -> KnowledgeItem:
+    """Hand a draft to review."""
+    _may_curate(uow)
+    item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
+    version = await _draft_of(uow, item)
+    if version.state is not KnowledgeState.DRAFT:
+        raise Conflict(Text("草稿已在审核中", "the draft is in review already"), ("id",))
+    version.state, version.submitted_at = KnowledgeState.IN_REVIEW, uow.now
+    if item.published_number is None:
+        item.state = KnowledgeState.IN_REVIEW
+    _touch(uow, item)
+    uow.note("knowledge.submitted", item, {"number": version.number, "comment": comment})
+    await uow.session.flush()
+    return item
+
+
+async def publish(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None) -> KnowledgeItem:
+    """Publish the version in review; from this commit on it can be found and the one before it cannot.
+
+    Raises Forbidden when its author or submitter alone would publish it, Conflict when nothing is in review.
+    """
+    _may_curate(uow)
+    item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
+    version = await _draft_of(uow, item)
+    if version.state is not KnowledgeState.IN_REVIEW:
+        raise Conflict(Text("须先提交审核才能发布", "a draft is submitted for review before it is published"), ("id",))
+    if not uow.actor.unrestricted and version.author_id == uow.actor.user_id:
+        raise Forbidden(Text("作者不能自己发布，须由另一位审核人发布", "an author does not publish alone: a second person does"), ("id",))
+    if item.published_number is not None:
+        (await _numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
+    version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id
+    content = stored_content(version)
+    item.state, item.published_number, item.draft_number = KnowledgeState.PUBLISHED, version.number, None
+    _carry(item, content)
+    _touch(uow, item)
+    await _index(uow, item, version.number, content)
+    uow.note("knowledge.published", item, {"number": version.number, "comment": comment})
+    await uow.session.flush()
+    return item
+
+
+async def retire(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None) -> KnowledgeItem:
+    """Take an entry out of use; from this commit on it cannot be found, and what cited it still shows it."""
+    _may_curate(uow)
+    item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
+    if item.state is KnowledgeState.RETIRED:
+        raise Conflict(Text("该条目已下架", "the entry is retired already"), ("id",))
+    (await _current(uow, item)).state = KnowledgeState.RETIRED
+    item.state = KnowledgeState.RETIRED
+    _touch(uow, item)
+    await uow.session.execute(delete(Passage).where(Passage.item_id == item.id))
+    await _count(uow, 0)
+    uow.emit(KnowledgeChanged(item.id))
+    uow.note("knowledge.retired", item, {"comment": comment})
+    await uow.session.flush()
+    return item
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedItem:
+    """One entry of another system, published as it is."""
+
+    external_id: str
+    kind: KnowledgeKind
+    language: Language
+    content: Content
+    source: str | None
+    licence: str | None
+
+
+async def add_imported(uow: UnitOfWork, batch_id: UUID, external_source: str, items: Sequence[ImportedItem]) -> int:
+    """Publish entries that are not there yet, in bulk; the caller notes the batch. Returns how many were new."""
+    ids = [item.external_id for item in items]
+    same = (KnowledgeItem.external_source == external_source) & KnowledgeItem.external_id.in_(ids)
+    known = set((await uow.session.execute(select(KnowledgeItem.external_id).where(same))).scalars())
+    fresh = [(uow.new_id(), item, item.content.checked()) for item in items if item.external_id not in known]
+    await insert_rows(uow, KnowledgeItem, [
+        {
+            "id": item_id, "kind": item.kind, "language": item.language, "state": KnowledgeState.PUBLISHED, "owner_id": None, "published_number": 1, "draft_number": None,
+            "effective_from": content.effective_from, "expires_at": content.expires_at, "source": item.source, "licence": item.licence,
+            "external_source": external_source, "external_id": item.external_id, "import_batch_id": batch_id, **content.facets.lists(),
+        }
+        for item_id, item, content in fresh
+    ])  # fmt: skip
+    await insert_rows(uow, KnowledgeVersion, [
+        {
+            "id": uow.new_id(), "item_id": item_id, "number": 1, "state": KnowledgeState.PUBLISHED, "title": content.title, "body": content.body,
+            "facets": content.stored_facets(), "author_id": None, "submitted_at": None, "published_at": uow.now, "published_by_id": uow.actor.user_id,
+            "created_at": uow.now, "import_batch_id": batch_id,
+        }
+        for item_id, _, content in fresh
+    ])  # fmt: skip
+    rows = [row for item_id, _, content in fresh for row in _passages(item_id, 1, content)]
+    await _store_passages(uow, rows)
+    if fresh:
+        uow.emit(KnowledgeChanged(fresh[0][0]))
+    return len(fresh)
+
+
+def changed(content: Content, change: dict[str, Any]) -> Content:
+    """Content with some of its fields changed."""
+    facets = {name: tuple(change[name]) for name in content.facets.lists() if change.get(name) is not None}
+    plain = {name: change[name] for name in ("title", "body", "expires_at") if change.get(name) is not None}
+    return replace(content, facets=replace(content.facets, **facets), **plain)
+
+
+def stored_content(version: KnowledgeVersion) -> Content:
+    """What a stored version says."""
+    kept = version.facets
+    facets = Facets(**{field.name: tuple(kept.get(field.name, ())) for field in fields(Facets)})
+    dates = {name: datetime.fromisoformat(kept[name]) if kept.get(name) else None for name in ("expires_at", "effective_from")}
+    return Content(version.title, version.body, facets, **dates)
+
+
+def _may_curate(uow: UnitOfWork) -> None:
+    if not uow.actor.has(*CURATING):
+        raise Forbidden(Text("只有知识运营、法务或管理员可以维护知识", "only curators, legal and administrators keep the knowledge"))
+
+
+def _version(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> KnowledgeVersion:
+    return KnowledgeVersion(
+        id=uow.new_id(), item_id=item.id, number=number, state=KnowledgeState.DRAFT, title=content.title, body=content.body,
+        facets=content.stored_facets(), author_id=uow.actor.user_id, created_at=uow.now,
+    )  # fmt: skip
+
+
+async def _numbered(uow: UnitOfWork, item: KnowledgeItem, number: int) -> KnowledgeVersion:
+    same = (KnowledgeVersion.item_id == item.id) & (KnowledgeVersion.number == number)
+    return (await uow.session.execute(select(KnowledgeVersion).where(same))).scalar_one()
+
+
+async def _current(uow: UnitOfWork, item: KnowledgeItem) -> KnowledgeVersion:
+    return await _numbered(uow, item, item.draft_number or item.published_number or 1)
+
+
+async def _draft_of(uow: UnitOfWork, item: KnowledgeItem) -> KnowledgeVersion:
+    if item.draft_number is None or item.state is KnowledgeState.RETIRED:
+        raise Conflict(Text("该条目没有草稿", "the entry has no draft"), ("id",))
+    return await _numbered(uow, item, item.draft_number)
+
+
+def _carry(item: KnowledgeItem, content: Content) -> None:
+    for name, values in content.facets.lists().items():
+        setattr(item, name, values)
+    item.expires_at, item.effective_from = content.expires_at, content.effective_from
+
+
+def _touch(uow: UnitOfWork, item: KnowledgeItem) -> None:
+    """Have the item's version grow even where only its draft changed."""
+    item.updated_at = uow.now
+
+
+async def _index(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> None:
+    await uow.session.flush()
+    await uow.session.execute(delete(Passage).where(Passage.item_id == item.id))
+    await _store_passages(uow, _passages(item.id, number, content))
+    uow.emit(KnowledgeChanged(item.id))
+
+
+def _passages(item_id: UUID, number: int, content: Content) -> list[dict[str, Any]]:
+    return [
+        {
+            "item_id": item_id, "version_number": number, "position": passage.position, "title_path": list(passage.title_path),
+            "text": passage.text, "content_hash": hashlib.sha256(passage.searchable.encode()).hexdigest(),
+        }
+        for passage in text.cut_passages(content.title, content.body)
+    ]  # fmt: skip
+
+
+async def _store_passages(uow: UnitOfWork, rows: list[dict[str, Any]]) -> None:
+    first = await _count(uow, len(rows))
+    await insert_rows(uow, Passage, [row | {"number": first + offset} for offset, row in enumerate(rows)])
+
+
+async def _count(uow: UnitOfWork, passages: int) -> int:
+    """Count a publication or withdrawal, reserve passage numbers and return the first of them."""
+    raised = update(Publication).where(Publication.id == 1).values(number=Publication.number + 1, last_passage=Publication.last_passage + passages)
+    done = await uow.session.execute(raised.returning(Publication.last_passage))
+    last = done.scalar_one_or_none()
+    if last is None:
+        uow.session.add(Publication(id=1, number=1, last_passage=passages))
+        await uow.session.flush()
+        last = passages
+    return last - passages + 1
