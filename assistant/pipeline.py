@@ -41,7 +41,7 @@ from assistant.wording import CONCERNS, KINDS, label
 from domain import consent, signals
 from domain.accounts import Account
 from domain.kernel import SYSTEM, Actor, Database, Forbidden, Invalid, KeyReused, Language, Role, Text, UnitOfWork, fingerprint
-from knowledge import Library
+from knowledge import Library, Retrieval
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ async def run(desk: Desk, actor: Actor, ask: Ask, on_section: OnSection | None =
     if blocked:
         return generation_id
     try:
-        shelf = await desk.library.find(actor, skill.wants(facts, ask), generation_id=generation_id)
+        shelf = Shelf(await desk.library.find(actor, skill.wants(facts, ask)))
         draft = _compose(skill, ask, facts, shelf, started)
         written = await _word(desk, skill, ask, facts, draft, started)
         checked = await _check(desk, skill, facts, written)
@@ -283,6 +283,7 @@ async def _record(
         generation.finished_at, generation.latency_ms = uow.now, round((time.perf_counter() - started) * 1000)
         await _store_prompt(uow, written)
         uow.session.add_all(_parts(uow, generation_id, written.draft, checked))
+        uow.session.add_all(_retrievals(uow, generation_id, shelf))
         uow.note("generation.finished", generation, _summary(generation, checked), persons=facts.person_ids)
 
 
@@ -321,6 +322,14 @@ async def _store_prompt(uow: UnitOfWork, written: Written) -> None:
         return
     if await uow.session.get(PromptVersion, written.prompt_version) is None:
         uow.session.add(PromptVersion(id=written.prompt_version, body=prompts.prompt_body("system").body, stored_at=uow.now))
+
+
+def _retrievals(uow: UnitOfWork, generation_id: UUID, shelf: Shelf) -> list[Retrieval]:
+    return [
+        Retrieval(id=uow.new_id(), generation_id=generation_id, item_id=found.item_id, version_number=found.version, wanted_as=name, rank=rank, at=uow.now)
+        for name, entries in shelf.found.items()
+        for rank, found in enumerate(entries, 1)
+    ]
 
 
 def _section_row(uow: UnitOfWork, generation_id: UUID, position: int, section: Section) -> GenerationSection:

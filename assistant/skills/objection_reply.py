@@ -14,7 +14,7 @@ from assistant.skills.excerpts import in_language, pick, quote
 from assistant.wording import CONCERNS, label
 from domain.deals import Opportunity
 from domain.kernel import Actor, Invalid, Text, load
-from knowledge import Facets, Found, KnowledgeKind, Wanted
+from knowledge import Found, KnowledgeKind, Situation, Wanted
 
 TOP = 3
 NOTHING = Text("没有找到匹配的应答知识", "no response in the knowledge fits")
@@ -40,7 +40,7 @@ async def gather(session: AsyncSession, actor: Actor, ask: Ask, now: datetime) -
 def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
     """Responses near to what was said, and cases and computed models to prove them."""
     concerns = (facts.category,) if facts.category else ()
-    fit = Facets(
+    fit = Situation(
         industry=facts.industry, region=facts.region, stage=facts.deal.stage_key if facts.deal else None, concerns=concerns, competitors=tuple(rival.key for rival in facts.rivals)
     )
     query = facts.words or ""

@@ -13,7 +13,7 @@ from assistant.skills.excerpts import in_language, pick, quote
 from assistant.wording import CHANNELS
 from domain.accounts import Channel
 from domain.kernel import Actor, Text
-from knowledge import Facets, Found, KnowledgeKind, Wanted
+from knowledge import Found, KnowledgeKind, Situation, Wanted
 
 HOURS = Text("小时", "hours")
 LOOKED = {
@@ -34,7 +34,7 @@ async def gather(session: AsyncSession, actor: Actor, ask: Ask, now: datetime) -
 def wants(facts: LeadFacts, ask: Ask) -> dict[str, Wanted]:
     """What fits what they looked at: wake-up talk tracks, cases of their industry, cards of competitors they named."""
     rivals = tuple(rival.key for rival in facts.rivals)
-    fit = Facets(industry=facts.industry, region=facts.region, stage=None, concerns=(), competitors=rivals)
+    fit = Situation(industry=facts.industry, region=facts.region, stage=None, concerns=(), competitors=rivals)
     looked = [item.title for item in facts.looked[:4]]
     about = " ".join(part for part in (facts.interest or "", *looked) if part)
     wanted = {

@@ -17,7 +17,7 @@ from domain import commerce, deals
 from domain.consent import ConsentDecision, TrafficLight
 from domain.deals import CommitteeSeat, Stance
 from domain.kernel import Actor, Text
-from knowledge import Facets, Found, KnowledgeKind, Wanted
+from knowledge import Found, KnowledgeKind, Situation, Wanted
 
 DAYS = Text("天", "days")
 UNKNOWN_DEAL = Text("该客户没有进行中的商机", "the account has no open opportunity")
@@ -32,7 +32,7 @@ def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
     """Talk tracks, cases, battlecards and policies that fit region, industry, stage, open concerns and competitors."""
     concerns = tuple(concern.category for concern in facts.concerns)
     rivals = tuple(rival.key for rival in facts.rivals)
-    fit = Facets(industry=facts.industry, region=facts.region, stage=facts.deal.stage_key if facts.deal else None, concerns=concerns, competitors=rivals)
+    fit = Situation(industry=facts.industry, region=facts.region, stage=facts.deal.stage_key if facts.deal else None, concerns=concerns, competitors=rivals)
     about = [facts.name, label(INDUSTRIES, facts.industry).zh, facts.deal.name if facts.deal else "", *(line.product.zh for line in facts.lines)]
     worries = [concern.words for concern in facts.concerns]
     query = " ".join(part for part in (*about, *worries, ask.words or "") if part)

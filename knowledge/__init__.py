@@ -1,0 +1,33 @@
+"""Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
+
+from knowledge.library import Filter, Found, Hit, Library, SearchResult, Situation, Wanted
+from knowledge.model import (
+    CURATING,
+    CachedVector,
+    KnowledgeItem,
+    KnowledgeKind,
+    KnowledgeState,
+    KnowledgeVersion,
+    Passage,
+    Publication,
+    Retrieval,
+)
+from knowledge.service import (
+    Content,
+    Facets,
+    ImportedItem,
+    KnowledgeChanged,
+    add_imported,
+    draft,
+    publish,
+    retire,
+    revise,
+    stored_content,
+    submit,
+)
+
+__all__ = [
+    "CURATING", "CachedVector", "Content", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeItem", "KnowledgeKind",
+    "KnowledgeState", "KnowledgeVersion", "Library", "Passage", "Publication", "Retrieval", "SearchResult", "Situation", "Wanted", "add_imported", "draft",
+    "publish", "retire", "revise", "stored_content", "submit",
+]  # fmt: skip
