@@ -54,7 +54,7 @@ class Pipeline(Record):
     """An ordered set of stages for one kind of business."""
 
     __tablename__ = "pipelines"
-    __access__ = Access(sights(tuple(Role), Everyone()))
+    __access__ = Access(sights(tuple(Role), Everyone(), frozenset({"stages"})))
 
     key: Mapped[str] = mapped_column(unique=True)
     label_zh: Mapped[str]

@@ -30,7 +30,7 @@ class User(Record):
     """One person who signs in."""
 
     __tablename__ = "users"
-    __access__ = Access(sights(ALL_ROLES, Everyone(), frozenset({"language", "time_zone"})))
+    __access__ = Access(sights(ALL_ROLES, Everyone(), frozenset({"language", "time_zone", "roles"})))
 
     name: Mapped[str]
     email: Mapped[str] = mapped_column(unique=True)

@@ -1,0 +1,1 @@
+"""The edge: the GraphQL schema, who is asking, declared reads, wiring."""

@@ -1,0 +1,101 @@
+"""What one request carries: the database, who is asking, in which language and when, and its loaders."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import strawberry
+from sqlalchemy import Executable
+from sqlalchemy.engine import RowMapping
+from strawberry.dataloader import DataLoader
+
+from domain.kernel import Actor, Database, Language, Text, Unauthenticated, UnitOfWork, new_id
+from domain.ledger import Verification
+
+BATCH = 10_000
+"""Keys of one statement at most: PostgreSQL takes 32,767 parameters."""
+
+LANGUAGES = {"zh": Language.ZH, "en": Language.EN}
+
+NOBODY = Text("请先登录：缺少有效的访问令牌", "sign in first: there is no valid token")
+
+
+class Auditor(Protocol):
+    """Who can verify the ledger: it knows the public key and the published heads."""
+
+    async def verify(self) -> Verification:
+        """Verify what is new since the last sound verification."""
+        ...
+
+
+@dataclass
+class Context:
+    """One request: fresh for each, never shared."""
+
+    database: Database
+    actor: Actor | None
+    language: Language
+    now: datetime
+    auditor: Auditor | None = None
+    correlation_id: str = field(default_factory=lambda: new_id().hex)
+    _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def reader(self) -> Actor:
+        """Who is asking.
+
+        Raises Unauthenticated when nobody known is.
+        """
+        if self.actor is None:
+            raise Unauthenticated(NOBODY)
+        return self.actor
+
+    async def rows(self, statement: Executable) -> Sequence[RowMapping]:
+        """The rows of one statement on its own connection, since siblings resolve concurrently."""
+        async with self.database.read() as connection:
+            return (await connection.execute(statement)).mappings().all()
+
+    @asynccontextmanager
+    async def open_uow(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work of the reader; what was loaded before is forgotten, because it may have changed."""
+        async with self.database.open_uow(self.reader) as uow:
+            yield uow
+        self._loaders.clear()
+
+    async def load(
+        self, key: Hashable, id: Any, fetch: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]], absent: Any = None
+    ) -> Any:
+        """The value of one id, fetched together with every other id that is asked under the same key now."""
+        loader = self._loaders.get(key)
+        if loader is None:
+
+            async def batch(ids: list[Any]) -> list[Any]:
+                found = await fetch(ids)
+                return [found.get(id, absent) for id in ids]
+
+            loader = self._loaders[key] = DataLoader(batch, max_batch_size=BATCH)
+        return await loader.load(id)
+
+
+Info = strawberry.Info[Context, None]
+
+
+def preferred_language(accept_language: str | None) -> Language:
+    """The first language of an Accept-Language header that people read here, by weight; Chinese without one."""
+    weighed = []
+    for position, part in enumerate((accept_language or "").split(",")):
+        match = re.fullmatch(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([0-9.]{1,5}))?\s*", part)
+        weight = _weight(match.group(2)) if match else 0.0
+        if match and weight > 0 and match.group(1).lower() in LANGUAGES:
+            weighed.append((-weight, position, LANGUAGES[match.group(1).lower()]))
+    return min(weighed)[2] if weighed else Language.ZH
+
+
+def _weight(words: str | None) -> float:
+    try:
+        return 1.0 if words is None else float(words)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,249 @@
+"""The words in which a type declares its fields; the resolvers behind them are the same for every type."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
+from uuid import UUID
+
+import strawberry
+from sqlalchemy import False_, select
+
+from api.context import Context, Info
+from api.reads.filters import conditions
+from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
+from api.reads.shapes import SHAPES, Column, Derived, Localized, Related, Shape, Source
+from api.reads.view import Order, View
+from domain import kernel
+from domain.kernel import Forbidden, Ref, Text, may_read
+
+Where = Mapping[str, Any]
+
+
+@strawberry.type(description="An exact amount of one currency.")
+class Money:
+    """How the schema shows the domain's money."""
+
+    amount: Decimal = strawberry.field(description="The amount in major units, exact.")
+    currency: str = strawberry.field(description="The ISO 4217 code.")
+
+
+def _declare(source: Source, description: str, resolver: Callable[..., Any] | None = None) -> Any:
+    metadata = {"source": source}
+    if resolver is None:
+        return strawberry.field(description=description, metadata=metadata)
+    return strawberry.field(resolver=resolver, description=description, metadata=metadata)
+
+
+def column(description: str, name: str | None = None) -> Any:
+    """A field that shows a column, by default the one of its own name."""
+    return _declare(Column(name), description)
+
+
+def localized(stem: str, description: str) -> Any:
+    """A field that shows `stem_zh` or `stem_en`, whichever the reader reads."""
+    return _declare(Localized(stem), description)
+
+
+def derived(columns: tuple[str, ...], build: Callable[..., Any], description: str) -> Any:
+    """A field that a pure function makes of columns."""
+    return _declare(Derived(columns, build), description)
+
+
+def money(amount_minor: str, currency: str, description: str) -> Any:
+    """A field that shows an amount in minor units and its currency as money."""
+
+    def build(amount: int | None, code: str | None) -> kernel.Money | None:
+        return None if amount is None or code is None else kernel.Money(amount, code)
+
+    return derived((amount_minor, currency), build, description)
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+def _argument(name: str, kind: Any, description: str, default: Any = Parameter.empty) -> Parameter:
+    annotation = Annotated[kind, strawberry.argument(description=description)]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+FIRST = _argument("first", int, "How many rows at most: 1 to 100.", 20)
+AFTER = _argument(
+    "after", str | None, "The cursor after which to begin: `endCursor` of the page before.", strawberry.UNSET
+)
+LAST = _argument("last", int, "How many at most, newest first: 1 to 100.", 20)
+
+
+def _taking(resolver: Callable[..., Any], *arguments: Parameter) -> Callable[..., Any]:
+    """The resolver with the arguments that the schema is to show."""
+    fixed = [
+        Parameter("root", Parameter.POSITIONAL_OR_KEYWORD),
+        Parameter("info", Parameter.POSITIONAL_OR_KEYWORD, annotation=Info),
+    ]
+    resolver.__signature__ = Signature([*fixed, *arguments])  # type: ignore[attr-defined]
+    return resolver
+
+
+# ---- one record ------------------------------------------------------------------------------------------------------
+
+
+async def load_one(context: Context, shape: Shape, id: UUID) -> Any:
+    """The object with an id, read together with every other that is asked for now; None where the reader does not see it."""
+
+    async def fetch(ids: list[UUID]) -> dict[UUID, Any]:
+        view = shape.view(context.reader, context.language)
+        return {found.row_id: found for found in await _objects(context, shape, view, view.rows(), ids)}
+
+    return await context.load(("one", shape.entity), id, fetch)
+
+
+async def load_self(context: Context, shape: Shape, id: UUID) -> Any:
+    """The reader's own record, whatever roles they hold."""
+    view = shape.view(kernel.SYSTEM, context.language)
+    return next(iter(await _objects(context, shape, view, view.rows(), [id])), None)
+
+
+async def _objects(context: Context, shape: Shape, view: View, seen: Any, ids: list[UUID]) -> list[Any]:
+    if isinstance(seen, False_):
+        return []
+    statement = select(*shape.select(view)).where(view.table.c.id.in_(ids), seen)
+    return [shape.build(row, view) for row in await context.rows(statement)]
+
+
+async def load_ref(context: Context, ref: Ref) -> Any:
+    """The object that a reference names; None where it is of no type of the schema or not the reader's to see."""
+    shape = SHAPES.get(ref.kind)
+    return None if shape is None or not shape.is_node else await load_one(context, shape, ref.id)
+
+
+def to_one(column: str, description: str) -> Any:
+    """A field that leads to the record whose id the column holds."""
+    source = Column(column)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        id = root.__dict__[source.name]
+        return None if id is None else await load_one(info.context, source.target, id)
+
+    return _declare(source, description, _taking(resolve))
+
+
+def to_any(kind_column: str, id_column: str, description: str) -> Any:
+    """A field that leads to a record of any type."""
+
+    def build(kind: str | None, id: UUID | None) -> Ref | None:
+        return None if kind is None or id is None else Ref(kind, id)
+
+    source = Derived((kind_column, id_column), build)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        ref = root.__dict__[source.name]
+        return None if ref is None else await load_ref(info.context, ref)
+
+    return _declare(source, description, _taking(resolve))
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+
+def _exactly(where: Where | None) -> Callable[[View], list[Any]]:
+    return lambda view: [view.table.c[name] == value for name, value in (where or {}).items()]
+
+
+def _below(source: Related, column: str, order: Order | None, where: Where | None) -> Listing:
+    shape = source.target
+    return Listing(shape, order or shape.order, column, _exactly(where))
+
+
+async def _listed(root: Any, context: Context, source: Related, listing: Listing, limit: int | None) -> list[Any]:
+    if not root.__dict__[source.name]:
+        return []
+
+    async def fetch(parents: list[UUID | None]) -> Mapping[UUID | None, list[Any]]:
+        groups = await listing.read(context, parents, limit=limit)
+        return {parent: [found for _, found in rows] for parent, rows in groups.items()}
+
+    return list(await context.load((source, limit), root.row_id, fetch, ()))
+
+
+def many(column: str, description: str, *, order: Order | None = None, where: Where | None = None) -> Any:
+    """A field with every row whose column holds the object's id; for lists that are short by nature."""
+    source = Related()
+
+    async def resolve(root: Any, info: Info) -> list[Any]:
+        return await _listed(root, info.context, source, _below(source, column, order, where), None)
+
+    return _declare(source, description, _taking(resolve))
+
+
+def newest(column: str, description: str, *, where: Where | None = None) -> Any:
+    """A field with the first rows, in their type's order, whose column holds the object's id."""
+    source = Related()
+
+    async def resolve(root: Any, info: Info, last: int) -> list[Any]:
+        check_size(last, "last")
+        return await _listed(root, info.context, source, _below(source, column, None, where), last)
+
+    return _declare(source, description, _taking(resolve, LAST))
+
+
+def connection(column: str, description: str, *, order: Order | None = None, where: Where | None = None) -> Any:
+    """A field with the rows whose column holds the object's id, in pages."""
+    source = Related()
+
+    async def resolve(root: Any, info: Info, first: int, after: str | None = None) -> Connection[Any]:
+        listing = _below(source, column, order, where)
+        page = paged(info.context, listing, root.row_id, first, after or None, source)
+        return page if root.__dict__[source.name] else empty_connection(begins_after=bool(after))
+
+    return _declare(source, description, _taking(resolve, FIRST, AFTER))
+
+
+def batched(load: Callable[..., Awaitable[Mapping[UUID, Any]]], description: str) -> Any:
+    """A list field that a room computes for many objects at once; the function's keyword arguments are the field's."""
+    source = Related()
+    arguments = [p for p in signature(load).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+
+    async def resolve(root: Any, info: Info, **given: Any) -> Any:
+        if not root.__dict__[source.name]:
+            return []
+
+        async def fetch(ids: list[UUID]) -> Mapping[UUID, Any]:
+            return await load(info.context, ids, **given)
+
+        return await info.context.load((source, *sorted(given.items())), root.row_id, fetch, ())
+
+    return _declare(source, description, _taking(resolve, *arguments))
+
+
+# ---- roots -----------------------------------------------------------------------------------------------------------
+
+NO_SIGHT = Text("您的角色无权查看这个列表", "your role has no sight of this list")
+
+
+def listing(description: str, *, filter: type | None = None, orders: Mapping[Any, Order] | None = None) -> Any:
+    """A root field with every row of its type that the reader sees, in pages.
+
+    `orders` gives the order for each value of an enum. Where the field may be null it answers FORBIDDEN to a reader whose
+    roles have no sight of the type; where it may not, such a reader finds it empty.
+    """
+    source = Related()
+
+    async def resolve(root: Any, info: Info, first: int, after: str | None = None, **given: Any) -> Connection[Any]:
+        context, shape = info.context, source.target
+        if source.is_optional and not may_read(shape.model, context.reader):
+            raise Forbidden(NO_SIGHT)
+        order = orders[given["order_by"]] if orders and given.get("order_by") else shape.order
+        whole = Listing(shape, order, None, lambda view: conditions(given.get("filter"), view, context))
+        return paged(context, whole, None, first, after or None, object())
+
+    arguments = [FIRST, AFTER]
+    if filter is not None:
+        arguments.append(
+            _argument("filter", filter | None, "Which rows; all conditions hold together.", strawberry.UNSET)
+        )
+    if orders:
+        kind = type(next(iter(orders)))
+        arguments.append(
+            _argument("order_by", kind | None, "In which order; newest first without it.", strawberry.UNSET)
+        )
+    return _declare(source, description, _taking(resolve, *arguments))

@@ -1,0 +1,74 @@
+"""Filters, declared on the fields of an input type: what each asks of the rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import strawberry
+from sqlalchemy import ColumnElement, and_, false
+from strawberry.types.base import get_object_definition
+
+from api.context import Context
+from api.reads.ids import id_of, read_id
+from api.reads.view import View
+
+Clause = Callable[[View, Any, Context], ColumnElement[bool]]
+"""What a filter's value asks of the rows of a view."""
+
+
+def matching(clause: Clause, description: str) -> Any:
+    """A filter with a condition of its own."""
+    return strawberry.field(default=strawberry.UNSET, description=description, metadata={"clause": clause})
+
+
+def equals(column: str, description: str) -> Any:
+    """A filter by equality; withheld values equal nothing."""
+    return matching(lambda view, value, _context: view.column(column) == value, description)
+
+
+def contains(column: str, description: str) -> Any:
+    """A filter by a part of the text, upper and lower case alike."""
+    return matching(lambda view, value, _context: view.column(column).icontains(value, autoescape=True), description)
+
+
+def names(entity: str, column: str, description: str) -> Any:
+    """A filter by the global id of a related record; an id that names none matches nothing."""
+
+    def clause(view: View, value: str, _context: Context) -> ColumnElement[bool]:
+        id = id_of(entity, value)
+        return false() if id is None else view.column(column) == id
+
+    return matching(clause, description)
+
+
+def names_any(kind_column: str, id_column: str, description: str) -> Any:
+    """A filter by the global id of a record of any type."""
+
+    def clause(view: View, value: str, _context: Context) -> ColumnElement[bool]:
+        ref = read_id(value)
+        if ref is None:
+            return false()
+        return and_(view.column(kind_column) == ref.kind, view.column(id_column) == ref.id)
+
+    return matching(clause, description)
+
+
+def since(column: str, description: str) -> Any:
+    """A filter for instants at or after one."""
+    return matching(lambda view, value, _context: view.column(column) >= value, description)
+
+
+def until(column: str, description: str) -> Any:
+    """A filter for instants before one."""
+    return matching(lambda view, value, _context: view.column(column) < value, description)
+
+
+def conditions(given: Any, view: View, context: Context) -> list[ColumnElement[bool]]:
+    """What a filter's given values ask together; absent and null ones ask nothing."""
+    if not given:
+        return []
+    asked = []
+    for field in get_object_definition(given, strict=True).fields:
+        value = getattr(given, field.python_name)
+        if value is not None and value is not strawberry.UNSET:
+            asked.append(field.metadata["clause"](view, value, context))
+    return asked

@@ -1,0 +1,225 @@
+"""What a type of the schema declares about itself: its mapped class, and for each field where the value comes from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import strawberry
+from sqlalchemy import ColumnElement, FromClause, True_
+from sqlalchemy.engine import RowMapping
+from strawberry.types.base import StrawberryList, StrawberryOptional, get_object_definition
+from strawberry.types.field import StrawberryField
+from strawberry.types.lazy_type import LazyType
+
+from api.reads.ids import global_id
+from api.reads.view import Order, View, by
+from domain.kernel import Actor, Base, Language, declared
+
+T = TypeVar("T", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
+Row = RowMapping
+
+STAMPS = frozenset({
+    "version", "created_at", "updated_at", "created_by_kind", "created_by_id", "updated_by_kind", "updated_by_id", "import_batch_id",
+})  # fmt: skip
+"""Columns of every record that a type without them leaves hidden."""
+
+
+@strawberry.interface(description="Anything that has a global id and can be fetched by it.")
+class Node:
+    """One record, whatever its type."""
+
+    id: strawberry.ID = strawberry.field(description="The global id: opaque, unique over all types, stable.")
+
+
+def computed(description: str) -> Callable[[F], F]:
+    """Declare a field whose resolver is written by hand."""
+    return cast("Callable[[F], F]", strawberry.field(description=description))
+
+
+class Source:
+    """Where a field's value comes from; `bind` tells it the field that it stands for."""
+
+    columns: tuple[str, ...] = ()
+    name: str
+    declaration: StrawberryField
+
+    def bind(self, declaration: StrawberryField) -> None:
+        """Take in the field that declares this source."""
+        self.name, self.declaration = declaration.python_name, declaration
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """The expressions that a row needs for this field, by label."""
+        return {f"{self.name}__{column}": view.column(column, self.name) for column in self.columns}
+
+    def read(self, row: Row, view: View) -> Any:
+        """The value that the object carries, from the row's labels."""
+        raise NotImplementedError
+
+    @cached_property
+    def target(self) -> "Shape":
+        """The shape of the type that the field leads to."""
+        return shape_of(self.declaration.type)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether the field may be null."""
+        return isinstance(self.declaration.type, StrawberryOptional)
+
+
+class Column(Source):
+    """The value of one column."""
+
+    def __init__(self, column: str | None) -> None:
+        self.columns = (column,) if column else ()
+
+    def bind(self, declaration: StrawberryField) -> None:
+        """Use the field's own name where no column is named."""
+        super().bind(declaration)
+        self.columns = self.columns or (self.name,)
+
+    def read(self, row: Row, view: View) -> Any:
+        """Return it."""
+        return row[f"{self.name}__{self.columns[0]}"]
+
+
+class Derived(Source):
+    """A value built from columns by a pure function; null where all of them are withheld or null."""
+
+    def __init__(self, columns: tuple[str, ...], build: Callable[..., Any]) -> None:
+        self.columns = columns
+        self.build = build
+
+    def read(self, row: Row, view: View) -> Any:
+        """Build it."""
+        values = [row[f"{self.name}__{column}"] for column in self.columns]
+        return None if all(value is None for value in values) else self.build(*values)
+
+
+class Localized(Source):
+    """The text of the reader's language among two columns."""
+
+    def __init__(self, stem: str) -> None:
+        self.columns = (f"{stem}_zh", f"{stem}_en")
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """Select the one column."""
+        return {self.name: view.column(self.columns[view.language is Language.EN], self.name)}
+
+    def read(self, row: Row, view: View) -> Any:
+        """Return it."""
+        return row[self.name]
+
+
+class Related(Source):
+    """Rows or facts that hang on the object and are fetched for many objects at once; the object knows whether it may show them."""
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """Select the field's visibility where it differs from row to row."""
+        if self.name not in view.withheld:
+            return {}
+        seen = view.sees(self.name)
+        return {} if isinstance(seen, True_) else {f"{self.name}__seen": seen}
+
+    def read(self, row: Row, view: View) -> Any:
+        """Whether the reader sees the field on this row."""
+        return bool(row.get(f"{self.name}__seen", True))
+
+
+@dataclass(eq=False)
+class Shape:
+    """One type of the schema that stands for rows of a mapped class."""
+
+    kind: type
+    model: type[Base]
+    order: Order
+    hidden: frozenset[str]
+    sources: tuple[Source, ...]
+    is_node: bool
+
+    @property
+    def entity(self) -> str:
+        """The name by which references know the class."""
+        return self.model.entity()
+
+    @cached_property
+    def withheld(self) -> dict[str, tuple[str, ...]]:
+        """The fields that a role may be refused, those that can be null or empty, with the columns behind each."""
+        return {source.name: source.columns for source in self.sources if _can_be_withheld(source.declaration)}
+
+    def view(self, actor: Actor, language: Language) -> View:
+        """A reader's view of a fresh alias of the table."""
+        table: FromClause = self.model.__table__.alias()
+        return View(self.model, self.withheld, table, actor, language)
+
+    def select(self, view: View) -> list[ColumnElement[Any]]:
+        """Every expression that an object needs, labelled."""
+        needed = {label: part for source in self.sources for label, part in source.select(view).items()}
+        return [view.table.c.id.label("id"), *(part.label(label) for label, part in needed.items())]
+
+    def build(self, row: Row, view: View) -> Any:
+        """The object of a row: every field's value, or for relations what they are fetched by."""
+        found: Any = object.__new__(self.kind)
+        found.__dict__.update({source.name: source.read(row, view) for source in self.sources})
+        found.__dict__["row_id"] = row["id"]
+        if self.is_node:
+            found.__dict__["id"] = global_id(self.entity, row["id"])
+        return found
+
+
+def _can_be_withheld(field: StrawberryField) -> bool:
+    definition = get_object_definition(field.type)
+    is_connection = definition is not None and definition.name == "Connection"
+    return isinstance(field.type, StrawberryOptional | StrawberryList) or is_connection
+
+
+SHAPES: dict[str, Shape] = {}
+"""Every shape by the name of its type."""
+
+
+def shape_of(kind: Any) -> Shape:
+    """The shape at the bottom of a field's type, below null, lists and connections."""
+    while not isinstance(kind, type) or get_object_definition(kind, strict=True).name not in SHAPES:
+        if isinstance(kind, StrawberryOptional | StrawberryList):
+            kind = kind.of_type
+        elif isinstance(kind, LazyType):
+            kind = kind.resolve_type()
+        else:
+            kind = next(iter(get_object_definition(kind, strict=True).type_var_map.values()))
+    return SHAPES[get_object_definition(kind, strict=True).name]
+
+
+def _bound(made: type) -> tuple[Source, ...]:
+    sources: list[tuple[Source, StrawberryField]] = [
+        (field.metadata["source"], field)
+        for field in get_object_definition(made, strict=True).fields
+        if "source" in field.metadata
+    ]
+    for source, field in sources:
+        source.bind(field)
+    return tuple(source for source, _ in sources)
+
+
+def roots(cls: T) -> T:
+    """Declare that a class holds a room's root fields."""
+    made = strawberry.type(cls)
+    _bound(made)
+    return made
+
+
+def node(model: type[Base], *, hidden: frozenset[str] = frozenset(), order: Order | None = None) -> Callable[[T], T]:
+    """Declare that a class of the schema stands for rows of a mapped class.
+
+    Its docstring is the type's description. `hidden` names the columns that no field shows, `order` is the one in which
+    its rows come, newest first where none is given. Raises LookupError for a mapped class without an access declaration.
+    """
+    declared(model)
+
+    def decorate(cls: T) -> T:
+        made = strawberry.type(cls, description=(cls.__doc__ or "").strip())
+        shape = Shape(made, model, order or by("-id"), hidden, _bound(made), issubclass(made, Node))
+        SHAPES[get_object_definition(made, strict=True).name] = shape
+        return made
+
+    return decorate

@@ -1,0 +1,152 @@
+"""A class's table as one reader sees it: visible rows, masked columns, and keyset order over them."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ColumnElement, False_, FromClause, True_, and_, case, literal, null, or_, tuple_, type_coerce
+from sqlalchemy.types import TypeEngine
+
+from domain.kernel import Actor, Base, Invalid, Language, Text, UtcDateTime, field_visible, rows_visible
+
+_INT64 = 1 << 63
+
+
+@dataclass(frozen=True)
+class Key:
+    """One column of an order."""
+
+    column: str
+    descending: bool
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of rows, nulls last; one that pages ends in the id, which makes it total."""
+
+    keys: tuple[Key, ...]
+
+    @property
+    def words(self) -> str:
+        """The order in short, as `by` takes it."""
+        return ",".join("-" * key.descending + key.column for key in self.keys)
+
+
+def by(*keys: str) -> Order:
+    """An order by columns; a minus in front of a name means descending."""
+    return Order(tuple(Key(key.removeprefix("-"), key.startswith("-")) for key in keys))
+
+
+@dataclass(frozen=True)
+class View:
+    """One reader's view of a mapped class; `withheld` names the fields that a role may be refused, with their columns."""
+
+    model: type[Base]
+    withheld: Mapping[str, tuple[str, ...]]
+    table: FromClause
+    actor: Actor
+    language: Language
+
+    def rows(self) -> ColumnElement[bool]:
+        """The condition for the rows that the reader sees."""
+        return rows_visible(self.model, self.actor, self.table)
+
+    def sees(self, field: str) -> ColumnElement[bool]:
+        """The condition for rows on which the reader sees a field that may be withheld; literal where it can be."""
+        return field_visible(self.model, field, self.actor, self.table)
+
+    def column(self, name: str, field: str | None = None) -> ColumnElement[Any]:
+        """A column, null where a field that it belongs to is withheld: the one given, or (for filters and orders) the first."""
+        column = self.table.c[name]
+        owner = field or self._field_of(name)
+        if owner not in self.withheld:
+            return column
+        seen = self.sees(owner)
+        if isinstance(seen, True_):
+            return column
+        return type_coerce(null(), column.type) if isinstance(seen, False_) else case((seen, column))
+
+    def _field_of(self, name: str) -> str:
+        return next((field for field, columns in self.withheld.items() if name in columns), name)
+
+    def _nullable(self, name: str) -> bool:
+        return bool(self.table.c[name].nullable) or self._field_of(name) in self.withheld
+
+    def order_by(self, order: Order) -> list[ColumnElement[Any]]:
+        """The order's clauses; NULLS LAST only where nulls can be, so that plain indexes serve."""
+        clauses: list[ColumnElement[Any]] = []
+        for key in order.keys:
+            column = self.column(key.column)
+            directed = column.desc() if key.descending else column.asc()
+            clauses.append(directed.nulls_last() if self._nullable(key.column) else directed)
+        return clauses
+
+    def after(self, order: Order, values: Sequence[Any]) -> ColumnElement[bool]:
+        """The condition for rows that come after the one with these key values."""
+        columns = [self.column(key.column) for key in order.keys]
+        bound = [literal(value, column.type) for value, column in zip(values, columns, strict=True)]
+        one_way = len({key.descending for key in order.keys}) == 1
+        if one_way and not any(self._nullable(key.column) for key in order.keys):
+            left, right = tuple_(*columns), tuple_(*bound)
+            return left < right if order.keys[0].descending else left > right
+        steps: list[ColumnElement[bool]] = []
+        same: list[ColumnElement[bool]] = []
+        for key, column, value, wanted in zip(order.keys, columns, values, bound, strict=True):
+            if value is not None:
+                later = column < wanted if key.descending else column > wanted
+                beyond = or_(later, column.is_(None)) if self._nullable(key.column) else later
+                steps.append(and_(*same, beyond))
+            same.append(column.is_(None) if value is None else column == wanted)
+        return or_(*steps)
+
+
+def write_cursor(order: Order, values: Sequence[Any]) -> str:
+    """An opaque cursor: the order and a row's values of its keys."""
+    words = orjson.dumps([order.words, *map(_plain, values)])
+    return base64.urlsafe_b64encode(words).rstrip(b"=").decode()
+
+
+def _plain(value: Any) -> Any:
+    return value.hex if isinstance(value, UUID) else value
+
+
+def read_cursor(model: type[Base], order: Order, cursor: str) -> list[Any]:
+    """The key values in a cursor.
+
+    Raises Invalid for one that this order did not write.
+    """
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        words, *values = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if words != order.words:
+            _refuse(words)
+        columns = [model.__table__.c[key.column] for key in order.keys]
+        return [_typed(value, column.type) for value, column in zip(values, columns, strict=True)]
+    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
+        raise Invalid(
+            Text("after 不是这个列表在当前排序下的游标", "after is no cursor of this list in this order"), ("after",)
+        ) from error
+
+
+def _typed(value: Any, column_type: TypeEngine[Any]) -> Any:
+    kind = datetime if isinstance(column_type, UtcDateTime) else column_type.python_type
+    if value is None:
+        return None
+    if kind is datetime:
+        at = datetime.fromisoformat(value)
+        return at.astimezone(UTC) if at.tzinfo is not None else _refuse(value)
+    if kind is date:
+        return date.fromisoformat(value)
+    if kind is UUID:
+        return UUID(hex=value)
+    too_large = isinstance(value, int) and abs(value) >= _INT64
+    return value if type(value) is kind and not too_large else _refuse(value)
+
+
+def _refuse(value: Any) -> Any:
+    raise ValueError(value)
