@@ -227,5 +227,7 @@ def _same(number: NumberInText, figure: Figure) -> bool:
 
 def _foreign_language(draft: Draft, number: int) -> bool:
     source = draft.sources.get(number)
-    chinese = bool(re.search(r"[一-鿿]", source.text)) if source and not isinstance(source, KnowledgeQuote) else source is not None and source.language is Language.ZH
+    if source is None:
+        return False
+    chinese = source.language is Language.ZH if isinstance(source, KnowledgeQuote) else bool(re.search(r"[一-鿿]", source.text))
     return chinese is not (draft.language is Language.ZH)

@@ -283,6 +283,11 @@ def _total(parts: list[tuple[Money, int]]) -> Money | None:
     return Money(sum(price.amount_minor * quantity for price, quantity in parts), parts[0][0].currency)
 
 
+def in_words(*parts: object) -> str:
+    """The words of a piece of evidence: what is known, in one line."""
+    return "；".join(str(part) for part in parts if part not in {None, ""})
+
+
 def day(at: datetime | date) -> str:
     """The day of an instant as evidence writes it."""
     return at.isoformat()[:10]
@@ -303,7 +308,7 @@ async def gather_account(session: AsyncSession, actor: Actor, now: datetime, acc
     owner = (await session.execute(select(User.name).where(User.id == account.owner_id))).scalar_one_or_none()
     return AccountFacts(
         now=now,
-        evidence=Evidence(account.ref(), now, f"{account.name}；{account.industry or ''}；{account.region or ''}；{account.credit_grade or ''}；{account.employees or ''}"),
+        evidence=Evidence(account.ref(), now, in_words(account.name, account.industry, account.region, account.credit_grade, account.employees)),
         id=account.id, name=account.name, industry=account.industry, region=account.region,
         region_label=Text(region.label_zh, region.label_en) if region else Text(account.region or "", account.region or ""),
         territory=account.territory_id, lifecycle=account.lifecycle_stage, owner=owner, credit_grade=account.credit_grade, employees=account.employees,
@@ -323,7 +328,7 @@ async def gather_lead(session: AsyncSession, actor: Actor, now: datetime, lead_i
     signals = await _signals(session, actor, (Signal.subject_id == lead.id), now, LOOKED)
     mentions = await _signals(session, actor, (Signal.subject_id == lead.id), now, ("competitor_mentioned",))
     names = await _competitors(session, {str(mention.payload.get("competitor", "")) for mention in mentions})
-    said = "；".join(part for part in (lead.name, lead.company, lead.source, lead.interest, day(lead.captured_at), day(lead.last_activity_at)) if part)
+    said = in_words(lead.name, lead.company, lead.source, lead.interest, day(lead.captured_at), day(lead.last_activity_at))
     return LeadFacts(
         now=now, evidence=Evidence(lead.ref(), now, said), id=lead.id, name=lead.name, company=lead.company, industry=lead.industry, region=lead.region,
         territory=lead.territory_id, interest=lead.interest, source=lead.source, captured_at=lead.captured_at, last_activity_at=lead.last_activity_at,
@@ -360,7 +365,7 @@ async def _same_account(opportunity: Opportunity, account: Account) -> None:
 
 def _deal(opportunity: Opportunity, stage: Stage, now: datetime) -> Deal:
     amount = opportunity.amount
-    said = f"{opportunity.name}；{stage.label_zh} / {stage.label_en}；{amount.words(Language.ZH) if amount else ''}；{opportunity.close_date or ''}；{day(opportunity.stage_entered_at)}"
+    said = in_words(opportunity.name, f"{stage.label_zh} / {stage.label_en}", amount.words(Language.ZH) if amount else None, opportunity.close_date, day(opportunity.stage_entered_at))
     return Deal(
         evidence=Evidence(opportunity.ref(), now, said), id=opportunity.id, name=opportunity.name, stage_key=stage.key, stage=Text(stage.label_zh, stage.label_en),
         entered_at=opportunity.stage_entered_at, expected_days=stage.expected_days, amount=amount, close_date=opportunity.close_date,
@@ -377,7 +382,7 @@ async def _committee(session: AsyncSession, actor: Actor, account: Account, deal
     for contact in contacts:
         seat = seats.get(contact.id)
         role = seat.role if seat else contact.buying_role
-        said = f"{contact.name}；{contact.title or ''}；{label(BUYING_ROLES, role).zh} / {label(BUYING_ROLES, role).en}；{day(seat.covered_at) if seat and seat.covered_at else ''}"
+        said = in_words(contact.name, contact.title, f"{label(BUYING_ROLES, role).zh} / {label(BUYING_ROLES, role).en}", day(seat.covered_at) if seat and seat.covered_at else None)
         people.append(Person(Evidence(contact.ref(), now, said), contact.name, contact.title, role, seat.stance if seat else Stance.UNKNOWN, seat.covered_at if seat else None))
     return tuple(people), [contact.id for contact in contacts]
 
@@ -386,7 +391,7 @@ async def _activities(session: AsyncSession, actor: Actor, where: Any, now: date
     statement = _visible(Activity, actor, where, Activity.occurred_at > now - RECENT, Activity.occurred_at <= now)
     rows = (await session.execute(statement.order_by(Activity.occurred_at.desc(), Activity.id.desc()).limit(8))).scalars()
     return tuple(
-        Done(Evidence(row.ref(), now, f"{day(row.occurred_at)}；{label(ACTIVITY_KINDS, row.kind).zh}；{row.subject}；{row.body or ''}"), row.kind, row.occurred_at, row.subject, row.body)
+        Done(Evidence(row.ref(), now, in_words(day(row.occurred_at), label(ACTIVITY_KINDS, row.kind).zh, row.subject, row.body)), row.kind, row.occurred_at, row.subject, row.body)
         for row in rows
     )
 
@@ -396,7 +401,7 @@ async def _orders(session: AsyncSession, actor: Actor, account: Account, now: da
     bought = []
     for order in (await session.execute(statement)).scalars():
         total = Money(order.total_minor, order.currency)
-        bought.append(Bought(Evidence(order.ref(), now, f"{order.number}；{day(order.ordered_at)}；{total.words(Language.ZH)}"), order.number, order.ordered_at, total))
+        bought.append(Bought(Evidence(order.ref(), now, in_words(order.number, day(order.ordered_at), total.words(Language.ZH))), order.number, order.ordered_at, total))
     return tuple(bought)
 
 
@@ -417,7 +422,7 @@ async def _concerns(session: AsyncSession, actor: Actor, account: Account, now: 
         settled.add(topic)
         if signal.type == "concern_raised":
             words = str(signal.payload.get("words", ""))
-            said = f"{day(signal.occurred_at)}；{label(CONCERNS, category).zh} / {label(CONCERNS, category).en}；{words}"
+            said = in_words(day(signal.occurred_at), f"{label(CONCERNS, category).zh} / {label(CONCERNS, category).en}", words)
             open_.append(Concern(Evidence(signal.ref(), now, said), category, words, signal.occurred_at))
     return tuple(open_)
 
@@ -434,7 +439,7 @@ async def _rivals(session: AsyncSession, actor: Actor, account: Account, deal: D
         rivals.setdefault(rival.key, rival)
     if primary and deal is not None and primary not in rivals:
         name = names.get(primary, Text(primary, primary))
-        rivals[primary] = Rival(Evidence(deal.evidence.record, now, f"{deal.name}；{name.zh} / {name.en}"), primary, name, None, None)
+        rivals[primary] = Rival(Evidence(deal.evidence.record, now, in_words(deal.name, f"{name.zh} / {name.en}")), primary, name, None, None)
     return tuple(rivals.values())
 
 
@@ -447,13 +452,13 @@ def _rival(mention: Signal, names: dict[str, Text], now: datetime) -> Rival:
     key = str(mention.payload.get("competitor", ""))
     words = str(mention.payload.get("words", "")) or None
     name = names.get(key, Text(key, key))
-    said = f"{day(mention.occurred_at)}；{name.zh} / {name.en}；{words or ''}"
+    said = in_words(day(mention.occurred_at), f"{name.zh} / {name.en}", words)
     return Rival(Evidence(mention.ref(), now, said), key, name, words, mention.occurred_at)
 
 
 def _looked(signal: Signal, now: datetime) -> Looked:
     title = str(signal.payload.get("title") or signal.payload.get("words") or signal.payload.get("text") or "")
-    return Looked(Evidence(signal.ref(), now, f"{day(signal.occurred_at)}；{title}"), signal.type, signal.occurred_at, title)
+    return Looked(Evidence(signal.ref(), now, in_words(day(signal.occurred_at), title)), signal.type, signal.occurred_at, title)
 
 
 async def _quote(session: AsyncSession, actor: Actor, account: Account, deal: Deal | None, now: datetime) -> tuple[Quoted | None, tuple[Line, ...]]:
@@ -463,7 +468,7 @@ async def _quote(session: AsyncSession, actor: Actor, account: Account, deal: De
     quote = (await session.execute(statement)).scalar_one_or_none()
     if quote is not None:
         total = Money(quote.total_minor, quote.currency)
-        said = f"{quote.number}；{quote.status.value}；{total.words(Language.ZH)}；{day(quote.issued_at) if quote.issued_at else ''}；{quote.valid_until or ''}；{quote.payment_terms_days}"
+        said = in_words(quote.number, quote.status.value, total.words(Language.ZH), day(quote.issued_at) if quote.issued_at else None, quote.valid_until, quote.payment_terms_days)
         quoted = Quoted(Evidence(quote.ref(), now, said), quote.number, quote.status.value, total, quote.issued_at, quote.valid_until, quote.payment_terms_days)
         wanted = [(line.product_id, line.quantity) for line in (await session.execute(select(QuoteLine).where(QuoteLine.quote_id == quote.id).order_by(QuoteLine.id))).scalars()]
         return quoted, await _lines(session, wanted, now)
@@ -487,7 +492,7 @@ async def _lines(session: AsyncSession, wanted: list[tuple[UUID, int]], now: dat
             continue
         product, entry = priced[product_id]
         list_price, floor = Money(entry.list_minor, entry.currency), Money(entry.floor_minor, entry.currency)
-        said = f"{product.code}；{product.name_zh} / {product.name_en}；{list_price.words(Language.ZH)}；{floor.words(Language.ZH)}"
+        said = in_words(product.code, f"{product.name_zh} / {product.name_en}", list_price.words(Language.ZH), floor.words(Language.ZH))
         lines.append(Line(Evidence(entry.ref(), now, said), Text(product.name_zh, product.name_en), product.code, quantity, list_price, floor))
     return tuple(lines)
 
@@ -499,7 +504,7 @@ async def _reachable(session: AsyncSession, contact_ids: list[UUID], now: dateti
     for contact_id in contact_ids:
         for decision in decisions.get(contact_id, []):
             contact = names[contact_id]
-            said = f"{contact.name}；{decision.channel.value}；{decision.decision.value}；{decision.reason.zh} / {decision.reason.en}"
+            said = in_words(contact.name, decision.channel.value, decision.decision.value, f"{decision.reason.zh} / {decision.reason.en}")
             points.append(Reachable(Evidence(contact.ref(), now, said), contact.name, decision.channel, decision.decision, decision.light, decision.via, decision.reason))
     return tuple(points)
 

@@ -40,7 +40,19 @@ from assistant.skills.objection_reply import ranked_categories
 from assistant.wording import CONCERNS, KINDS, label
 from domain import consent, signals
 from domain.accounts import Account
-from domain.kernel import SYSTEM, Actor, Database, Forbidden, Invalid, KeyReused, Language, Role, Text, UnitOfWork, fingerprint
+from domain.kernel import (
+    SYSTEM,
+    Actor,
+    Database,
+    Forbidden,
+    Invalid,
+    KeyReused,
+    Language,
+    Role,
+    Text,
+    UnitOfWork,
+    fingerprint,
+)
 from knowledge import Library, Retrieval
 
 logger = logging.getLogger(__name__)
@@ -129,7 +141,8 @@ async def _known(desk: Desk, actor: Actor, ask: Ask) -> UUID | None:
         return None
     if row.input_fingerprint != _ask_fingerprint(ask):
         raise KeyReused(Text("该 clientKey 已用于另一个请求", "this clientKey was used for another ask"), ("clientKey",))
-    return row.id
+    found: UUID = row.id
+    return found
 
 
 async def _wait_for(desk: Desk, generation_id: UUID, ask: Ask) -> UUID:
@@ -359,7 +372,7 @@ def _parts(uow: UnitOfWork, generation_id: UUID, draft: Draft, checked: Checked)
 
 def _citation(uow: UnitOfWork, generation_id: UUID, number: int, draft: Draft, checked: Checked, *, supports_finance: bool) -> Citation:
     source = draft.sources[number]
-    quote = _quote(number, source.text, checked)
+    quote = source.text if isinstance(source, Evidence) else _quote(number, source.text, checked)
     share = checked.support.get(number, 0.0)
     verdict = CitationVerdict.SUPPORTED if share >= SUPPORT_FULL else CitationVerdict.PARTIAL
     record = source.record if isinstance(source, Evidence) else None
@@ -374,7 +387,7 @@ def _citation(uow: UnitOfWork, generation_id: UUID, number: int, draft: Draft, c
 def _quote(number: int, text: str, checked: Checked) -> str:
     """The sentence of the source that is nearest to what was said with its number."""
     said = [sentence for section in checked.sections if not section.missing for line in section.body.split("\n") for sentence in checks.sentences(line) if f"[{number}]" in sentence]
-    candidates = [sentence.strip() for line in text.split("\n") for sentence in checks.sentences(line) if sentence.strip() and not line.startswith("#")]
+    candidates = [checks.LIST_MARK.sub("", sentence).strip() for line in text.split("\n") for sentence in checks.sentences(line) if sentence.strip() and not line.startswith("#")]
     if not candidates or not said:
         return text[:300]
     return max(candidates, key=lambda sentence: checks.support_share(said[0], sentence))[:500]

@@ -1,5 +1,8 @@
 """The words for keys that records and knowledge share, in both languages; a key that nobody lists here reads as it is."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from assistant.model import GenerationKind
 from domain.accounts import BuyingRole, Channel, LifecycleStage
 from domain.activities import ActivityKind
@@ -111,6 +114,6 @@ PASSAGE_KEYS = {
 """The headings by which curators cut entries (demo/README.md), as keys that skills ask for."""
 
 
-def label(table: dict[str, Text], key: str | None) -> Text:
+def label(table: Mapping[Any, Text], key: str | None) -> Text:
     """The words for a key."""
     return table.get(key or "", Text(key or "", key or ""))

@@ -2,30 +2,41 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.kernel import SYSTEM, Actor, Database, Language, Role, rows_visible
-from knowledge.embedding import Embedder
+from knowledge.embedding import Embedder, Floats, ModelIdentity
 from knowledge.fusion import CANDIDATE_LIMIT, DENSE, LEXICAL, FusedHit, MethodScore, Ranking, fuse
-from knowledge.index import AllowedPassages, VectorIndex
+from knowledge.generations import GenerationStore
+from knowledge.index import AllowedPassages, IndexUnusableError, VectorIndex
 from knowledge.lexical import LexicalIndex
-from knowledge.model import CachedVector, KnowledgeItem, KnowledgeKind, KnowledgeState, KnowledgeVersion, Passage, Publication
-from knowledge.text import Script, query_tokens, script_of, tokenise
+from knowledge.model import (
+    CachedVector,
+    KnowledgeItem,
+    KnowledgeKind,
+    KnowledgeState,
+    KnowledgeVersion,
+    Passage,
+    Publication,
+)
+from knowledge.packaged_model import Progress
+from knowledge.text import TITLE_SEPARATOR, Script, query_tokens, script_of, searchable, tokenise
 
 logger = logging.getLogger(__name__)
 
 ENCODE_BATCH = 64
-FACET_BONUS, LANGUAGE_BONUS = 0.12, 0.25
-"""What an entry gains in `find` for each facet that names the situation, and for being in the reader's language."""
+HASHES = 500
+"""Content hashes asked for in one statement."""
+FACET_BONUS = 0.12
+"""What an entry gains in `find` for each facet that names the situation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,10 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Some entries of certain kinds, nearest to a query among those that fit a situation."""
+    """Some entries of certain kinds, nearest to a query among those that fit a situation.
+
+    Entries in another language come only where none in this one fits.
+    """
 
     query: str
     kinds: tuple[KnowledgeKind, ...]
@@ -51,6 +65,8 @@ class Wanted:
     must_match_concern: bool = False
     must_match_competitor: bool = False
     newest_first: bool = False
+    under: frozenset[str] = frozenset()
+    """Headings (lower case) under which to search; an entry that has none of them is searched whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +149,62 @@ class _Piece:
 
     number: int
     item_id: UUID
-    title_path: tuple[str, ...]
+    title_path: str
     text: str
     content_hash: str
     script: Script
 
     @property
+    def heading(self) -> str:
+        """The nearest heading above it, in lower case."""
+        return self.title_path.rsplit(TITLE_SEPARATOR, 1)[-1].lower()
+
+    @property
     def searchable(self) -> str:
         """What is indexed: the text under its titles."""
-        return f"{' › '.join(self.title_path)}\n{self.text}"
+        return searchable(self.title_path, self.text)
+
+
+class DatabaseVectorCache:
+    """Vectors by content hash and model fingerprint, in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self, fingerprint: str, hashes: Sequence[str]) -> dict[str, Floats]:
+        """Those of the asked vectors that are kept."""
+        found: dict[str, Floats] = {}
+        async with self._database.read() as connection:
+            for start in range(0, len(hashes), HASHES):
+                same = (CachedVector.model_fingerprint == fingerprint) & CachedVector.content_hash.in_(hashes[start : start + HASHES])
+                for row in await connection.execute(select(CachedVector.content_hash, CachedVector.vector).where(same)):
+                    found[row.content_hash] = np.frombuffer(row.vector, np.float32)
+        return found
+
+    async def store(self, fingerprint: str, vectors: Mapping[str, Floats]) -> None:
+        """Keep vectors; one that is kept already stays."""
+        there = await self.load(fingerprint, list(vectors))
+        rows = [
+            {"content_hash": key, "model_fingerprint": fingerprint, "vector": vector.astype(np.float32).tobytes()}
+            for key, vector in vectors.items() if key not in there
+        ]  # fmt: skip
+        if rows:
+            async with self._database.open_uow(SYSTEM) as uow:
+                await uow.session.execute(insert(CachedVector), rows)
 
 
 class Library:
     """The published knowledge, ready to be searched; BM25 serves until every passage has its vector."""
 
-    def __init__(self, database: Database, embedder: Embedder | None = None) -> None:
+    def __init__(self, database: Database, store: GenerationStore | None = None) -> None:
         self._database = database
-        self._embedder = embedder
+        self._store = store
+        self._embedder: Embedder | None = None
         self._publication = -1
         self._entries: dict[UUID, _Entry] = {}
         self._pieces: dict[int, _Piece] = {}
         self._by_item: dict[UUID, list[int]] = {}
-        self._lexical = LexicalIndex()
+        self._lexical: LexicalIndex | None = None
         self._vectors: VectorIndex | None = None
         self._allowed: dict[Any, AllowedPassages] = {}
         self._refreshing = asyncio.Lock()
@@ -181,66 +231,71 @@ class Library:
                 self._entries, self._publication, self._allowed = entries, number, {}
 
     def _take_in(self, fresh: list[_Piece], gone: list[int]) -> None:
-        if gone:
-            self._lexical.remove(gone)
-            if self._vectors is not None:
-                self._vectors.remove(gone)
+        lexical = self._stored_lexical() if self._lexical is None else self._lexical
         pieces = {number: piece for number, piece in self._pieces.items() if number not in set(gone)}
         pieces.update((piece.number, piece) for piece in fresh)
-        documents = [tokenise(piece.searchable) for piece in fresh]
-        if fresh:
-            self._lexical.add([piece.number for piece in fresh], documents)
-        self._pieces = pieces
+        indexed = set(lexical.ids.tolist())
+        lexical.remove(sorted(indexed - pieces.keys()))
+        if self._vectors is not None:
+            self._vectors.remove(gone)
+        arriving = [piece for piece in pieces.values() if piece.number not in indexed]
+        if arriving:
+            lexical.add([piece.number for piece in arriving], [tokenise(piece.searchable) for piece in arriving])
+        self._lexical, self._pieces = lexical, pieces
         self._by_item = {}
         for piece in pieces.values():
             self._by_item.setdefault(piece.item_id, []).append(piece.number)
 
-    async def embed(self, progress: Any = None) -> int:
-        """Give every passage its vector, from the cache or the model, and return how many the model had to encode."""
+    async def embed(self, progress: Progress | None = None) -> None:
+        """Give every passage its vector, from the stored generation, the cache or the model, and store the generation."""
         embedder = self._embedder
         if embedder is None:
-            return 0
+            return
         await self.refresh()
-        vectors = self._vectors or VectorIndex(embedder.dimension)
+        held, lexical = self._vectors, self._lexical
+        vectors = await asyncio.to_thread(self._stored_vectors, embedder) if held is None else held
+        gone = sorted(set(vectors.ids.tolist()) - self._pieces.keys())
+        vectors.remove(gone)
         known = set(vectors.ids.tolist())
         waiting = [piece for piece in self._pieces.values() if piece.number not in known]
-        cached = await self._cached([piece.content_hash for piece in waiting], embedder)
-        ready = [piece for piece in waiting if piece.content_hash in cached]
-        if ready:
-            vectors.add([piece.number for piece in ready], np.stack([cached[piece.content_hash] for piece in ready]))
-        unknown = [piece for piece in waiting if piece.content_hash not in cached]
-        for start in range(0, len(unknown), ENCODE_BATCH):
-            batch = unknown[start : start + ENCODE_BATCH]
-            found = await asyncio.to_thread(embedder.encode_documents, [piece.searchable for piece in batch])
-            await self._keep({piece.content_hash: vector for piece, vector in zip(batch, found, strict=True)}, embedder)
-            alive = [place for place, piece in enumerate(batch) if piece.number in self._pieces]
-            if alive:
-                vectors.add([batch[place].number for place in alive], found[alive])
-            if progress is not None:
-                progress(start + len(batch), len(unknown))
+        found = await self._encoded(embedder, {piece.content_hash: piece.searchable for piece in waiting}, progress)
+        alive = [piece for piece in waiting if piece.number in self._pieces]
+        if alive:
+            vectors.add([piece.number for piece in alive], np.stack([found[piece.content_hash] for piece in alive]))
         self._vectors = vectors
-        return len(unknown)
+        if self._store is not None and lexical is not None and (waiting or gone):
+            await asyncio.to_thread(self._store.save, self._publication, lexical, vectors, ModelIdentity.of(embedder))
 
-    async def _cached(self, hashes: list[str], embedder: Embedder) -> dict[str, npt.NDArray[np.float32]]:
-        found: dict[str, npt.NDArray[np.float32]] = {}
-        async with self._database.read() as connection:
-            for start in range(0, len(hashes), 500):
-                columns = (CachedVector.content_hash, CachedVector.vector)
-                same = (CachedVector.model_fingerprint == embedder.fingerprint) & CachedVector.content_hash.in_(hashes[start : start + 500])
-                for row in await connection.execute(select(*columns).where(same)):
-                    found[row.content_hash] = np.frombuffer(row.vector, np.float32)
-        return found
+    async def _encoded(self, embedder: Embedder, texts: Mapping[str, str], progress: Progress | None) -> dict[str, Floats]:
+        """The vector of each text by its hash; what the cache lacks is encoded in a thread and kept batch by batch."""
+        cache = DatabaseVectorCache(self._database)
+        vectors = await cache.load(embedder.fingerprint, list(texts))
+        missing = [key for key in texts if key not in vectors]
+        for start in range(0, len(missing), ENCODE_BATCH):
+            batch = missing[start : start + ENCODE_BATCH]
+            encoded = await asyncio.to_thread(embedder.encode_documents, [texts[key] for key in batch])
+            fresh = dict(zip(batch, encoded, strict=True))
+            await cache.store(embedder.fingerprint, fresh)
+            vectors |= fresh
+            if progress is not None:
+                progress(start + len(batch), len(missing))
+        return vectors
 
-    async def _keep(self, vectors: Mapping[str, npt.NDArray[np.float32]], embedder: Embedder) -> None:
-        async with self._database.open_uow(SYSTEM) as uow:
-            known = select(CachedVector.content_hash).where(CachedVector.model_fingerprint == embedder.fingerprint, CachedVector.content_hash.in_(list(vectors)))
-            there = set((await uow.session.execute(known)).scalars())
-            rows = [
-                {"content_hash": key, "model_fingerprint": embedder.fingerprint, "vector": vector.astype(np.float32).tobytes()}
-                for key, vector in vectors.items() if key not in there
-            ]  # fmt: skip
-            if rows:
-                await uow.session.execute(insert(CachedVector), rows)
+    def _stored_vectors(self, embedder: Embedder) -> VectorIndex:
+        try:
+            if self._store is not None:
+                return self._store.load_vectors(self._store.manifest(), ModelIdentity.of(embedder))
+        except IndexUnusableError as error:
+            logger.warning("stored vectors are not used: %s", error)
+        return VectorIndex(embedder.dimension)
+
+    def _stored_lexical(self) -> LexicalIndex:
+        try:
+            if self._store is not None:
+                return self._store.load_lexical(self._store.manifest())
+        except IndexUnusableError as error:
+            logger.info("the stored index is not used: %s", error)
+        return LexicalIndex()
 
     # ---- searching ---------------------------------------------------------------------------------------------------
 
@@ -269,29 +324,32 @@ class Library:
         by_query = dict(zip(queries, vectors, strict=True)) if vectors is not None else {}
         found = {}
         for name, want in wants.items():
-            allowed = await self._allowed_for(actor, (want.kinds, want.situation, want.must_match_concern, want.must_match_competitor), now, _fits(want))
+            shape = (want.kinds, want.situation, want.must_match_concern, want.must_match_competitor, want.under)
+            allowed = await self._allowed_for(actor, shape, now, _fits(want), want.under)
             found[name] = await asyncio.to_thread(self._ranked, want, by_query.get(want.query), allowed)
         return found
 
-    def _ranked(self, want: Wanted, vector: npt.NDArray[np.float32] | None, allowed: AllowedPassages) -> list[Found]:
+    def _ranked(self, want: Wanted, vector: Floats | None, allowed: AllowedPassages) -> list[Found]:
         scores: dict[UUID, float] = {}
         for hit in self._hybrid(want.query, vector, allowed):
             item_id = self._pieces[hit.passage_id].item_id
             scores.setdefault(item_id, hit.score)
         for number in allowed.ids.tolist():
             scores.setdefault(self._pieces[number].item_id, 0.0)
-        entries = [self._entries[item_id] for item_id in scores]
+        fitting = [self._entries[item_id] for item_id in scores]
+        entries = [entry for entry in fitting if entry.language is want.language] or fitting
         ranked = sorted(entries, key=lambda entry: (-_order(entry, want, scores[entry.id]), entry.title, entry.id))
         return [_found(entry, min(scores[entry.id], 1.0)) for entry in ranked[: want.limit]]
 
-    def _hybrid(self, query: str, vector: npt.NDArray[np.float32] | None, allowed: AllowedPassages) -> list[FusedHit]:
-        lexical = self._lexical.search(query_tokens(query), CANDIDATE_LIMIT, allowed)
+    def _hybrid(self, query: str, vector: Floats | None, allowed: AllowedPassages) -> list[FusedHit]:
+        index = LexicalIndex() if self._lexical is None else self._lexical
+        lexical = index.search(query_tokens(query), CANDIDATE_LIMIT, allowed)
         dense: Ranking | None = None
         if vector is not None and self._vectors is not None:
             dense = self._vectors.search(vector, CANDIDATE_LIMIT, allowed)
         return fuse(lexical, dense, script_of(query), lambda number: self._pieces[number].script, 2 * CANDIDATE_LIMIT)
 
-    async def _query_vector(self, queries: list[str]) -> npt.NDArray[np.float32] | None:
+    async def _query_vector(self, queries: list[str]) -> Floats | None:
         if self._embedder is None or self._vectors is None or not queries or len(self._vectors) == 0:
             return None
         return await asyncio.to_thread(self._embedder.encode_queries, queries)
@@ -304,7 +362,12 @@ class Library:
         missing = len(self._pieces) - len(self._vectors)
         return f"{missing} passages have no vector yet" if missing > 0 else None
 
-    async def _allowed_for(self, actor: Actor, shape: Any, now: datetime, passes: Any) -> AllowedPassages:
+    def _numbers(self, item_id: UUID, under: frozenset[str]) -> list[int]:
+        numbers = self._by_item.get(item_id, [])
+        headed = [number for number in numbers if self._pieces[number].heading in under]
+        return headed or numbers
+
+    async def _allowed_for(self, actor: Actor, shape: Any, now: datetime, passes: Any, under: frozenset[str] = frozenset()) -> AllowedPassages:
         """The passages that a search may return: visible by SQL, in date, and passing; kept until a publication or a date changes it."""
         tick = sum(entry.in_date(now) for entry in self._entries.values())
         key = (_sight(actor), shape, self._publication, tick)
@@ -314,7 +377,7 @@ class Library:
                 statement = select(KnowledgeItem.id).where(KnowledgeItem.state == KnowledgeState.PUBLISHED, rows_visible(KnowledgeItem, actor))
                 visible = set((await connection.execute(statement)).scalars())
             chosen = [entry.id for entry in self._entries.values() if entry.id in visible and entry.in_date(now) and passes(entry)]
-            allowed = AllowedPassages([number for item_id in chosen for number in self._by_item.get(item_id, [])])
+            allowed = AllowedPassages([number for item_id in chosen for number in self._numbers(item_id, under)])
             self._allowed[key] = allowed
         return allowed
 
@@ -346,8 +409,7 @@ def _entry(row: Any) -> _Entry:
 
 
 def _piece(row: Any) -> _Piece:
-    path = tuple(row.title_path)
-    return _Piece(row.number, row.item_id, path, row.text, row.content_hash, script_of(f"{path[0]} {row.text}"))
+    return _Piece(row.number, row.item_id, row.title_path, row.text, row.content_hash, script_of(row.text))
 
 
 def _found(entry: _Entry, score: float) -> Found:
@@ -370,7 +432,7 @@ def _fits(want: Wanted) -> Any:
 
     def fits(entry: _Entry) -> bool:
         single = {"industries": situation.industry, "regions": situation.region, "stages": situation.stage}
-        if entry.kind not in want.kinds or any(entry.facets[name] and value not in entry.facets[name] for name, value in single.items()):
+        if entry.kind not in want.kinds or any(value is not None and entry.facets[name] and value not in entry.facets[name] for name, value in single.items()):
             return False
         if want.must_match_concern and entry.facets["concerns"].isdisjoint(situation.concerns):
             return False
@@ -385,7 +447,6 @@ def _order(entry: _Entry, want: Wanted, score: float) -> float:
     single = {"industries": situation.industry, "regions": situation.region, "stages": situation.stage}
     matches = sum(value is not None and value in entry.facets[name] for name, value in single.items())
     matches += bool(entry.facets["concerns"] & set(situation.concerns)) + bool(entry.facets["competitors"] & set(situation.competitors))
-    bonus = LANGUAGE_BONUS if entry.language is want.language else 0.0
     dated = entry.effective_from or entry.published_at
     newest = dated.timestamp() / 1e9 if want.newest_first and dated else 0.0
-    return score + FACET_BONUS * matches + bonus + newest
+    return score + FACET_BONUS * matches + newest

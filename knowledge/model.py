@@ -108,7 +108,7 @@ class Passage(Base):
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"), index=True)
     version_number: Mapped[int]
     position: Mapped[int]
-    title_path: Mapped[list[str]]
+    title_path: Mapped[str]
     text: Mapped[str]
     content_hash: Mapped[str]
 

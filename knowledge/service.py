@@ -1,6 +1,5 @@
 """The life of an entry: drafted, revised, reviewed, published by a second person, retired."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -11,7 +10,15 @@ from sqlalchemy import delete, func, select, update
 
 from domain.kernel import Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
 from knowledge import text
-from knowledge.model import CURATING, KnowledgeItem, KnowledgeKind, KnowledgeState, KnowledgeVersion, Passage, Publication
+from knowledge.model import (
+    CURATING,
+    KnowledgeItem,
+    KnowledgeKind,
+    KnowledgeState,
+    KnowledgeVersion,
+    Passage,
+    Publication,
+)
 
 TITLE_LENGTH, BODY_LENGTH, FACET_COUNT = 300, 200_000, 50
 
@@ -282,10 +289,10 @@ async def _index(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Con
 def _passages(item_id: UUID, number: int, content: Content) -> list[dict[str, Any]]:
     return [
         {
-            "item_id": item_id, "version_number": number, "position": passage.position, "title_path": list(passage.title_path),
-            "text": passage.text, "content_hash": hashlib.sha256(passage.searchable.encode()).hexdigest(),
+            "item_id": item_id, "version_number": number, "position": passage.position, "title_path": text.TITLE_SEPARATOR.join(passage.title_path),
+            "text": passage.text, "content_hash": text.content_hash(passage),
         }
-        for passage in text.cut_passages(content.title, content.body)
+        for passage in text.passages(content.title, content.body)
     ]  # fmt: skip
 
 

@@ -11,12 +11,13 @@ from assistant.draft import Pen
 from assistant.model import GenerationKind
 from assistant.skills.base import Ask, Compose, Missing, SectionPlan, Shelf, Skill
 from assistant.skills.excerpts import in_language, pick, quote
-from assistant.wording import CONCERNS, label
+from assistant.wording import CONCERNS, PASSAGE_KEYS, label
 from domain.deals import Opportunity
 from domain.kernel import Actor, Invalid, Text, load
 from knowledge import Found, KnowledgeKind, Situation, Wanted
 
 TOP = 3
+UTTERANCES = frozenset(heading for heading, key in PASSAGE_KEYS.items() if key == "utterances")
 NOTHING = Text("没有找到匹配的应答知识", "no response in the knowledge fits")
 
 
@@ -40,12 +41,11 @@ async def gather(session: AsyncSession, actor: Actor, ask: Ask, now: datetime) -
 def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
     """Responses near to what was said, and cases and computed models to prove them."""
     concerns = (facts.category,) if facts.category else ()
-    fit = Situation(
-        industry=facts.industry, region=facts.region, stage=facts.deal.stage_key if facts.deal else None, concerns=concerns, competitors=tuple(rival.key for rival in facts.rivals)
-    )
+    rivals = tuple(rival.key for rival in facts.rivals)
+    fit = Situation(industry=facts.industry, region=facts.region, concerns=concerns, competitors=rivals)
     query = facts.words or ""
     return {
-        "responses": Wanted(query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=12, must_match_concern=bool(concerns)),
+        "responses": Wanted(query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=12, must_match_concern=bool(concerns), under=UTTERANCES),
         "proofs": Wanted(query, (KnowledgeKind.ROI_MODEL, KnowledgeKind.CASE_STUDY), fit, language=ask.language, limit=3),
     }
 

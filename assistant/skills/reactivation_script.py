@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant import context
 from assistant.context import LeadFacts
-from assistant.draft import Pen
+from assistant.draft import Evidence, Pen
 from assistant.model import GenerationKind
 from assistant.skills.base import Ask, Missing, SectionPlan, Shelf, Skill
 from assistant.skills.excerpts import in_language, pick, quote
@@ -109,7 +109,7 @@ def channel(pen: Pen, facts: LeadFacts, shelf: Shelf) -> str | Missing:
     return "\n".join(lines)
 
 
-Topic = tuple[str, context.Evidence]
+Topic = tuple[str, Evidence]
 
 
 def _topic(facts: LeadFacts) -> Topic | None:
