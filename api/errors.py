@@ -24,6 +24,7 @@ def report(error: GraphQLError, context: Context) -> None:
         error.message = error.message.replace(cause.text.en, cause.text.words(context.language))
         error.extensions = {"code": cause.code.value} | ({"path": list(cause.path)} if cause.path else {})
     elif isinstance(cause, GraphQLError):
+        error.message = _HINT.sub("", error.message)
         error.extensions = {"code": ErrorCode.INVALID.value} | (cause.extensions or {})
     else:
         log.error("bug %s", context.correlation_id, exc_info=cause)
@@ -38,6 +39,7 @@ def _cause(error: GraphQLError) -> Exception:
     return cause
 
 
+_HINT = re.compile(r" Did you mean .*\?$")
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -61,10 +63,10 @@ class _UnfitLiterals(Visitor):
         self.paths: list[tuple[str, ...]] = []
 
     def enter_string_value(
-        self, node: StringValueNode, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]
+        self, node: StringValueNode, _key: Any, parent: Any, _path: Any, ancestors: list[Any]
     ) -> None:
         if _UNFIT.search(node.value):
-            named = [step for step in ancestors if isinstance(step, ArgumentNode | ObjectFieldNode)]
+            named = [step for step in [*ancestors, parent] if isinstance(step, ArgumentNode | ObjectFieldNode)]
             self.paths.append(tuple(step.name.value for step in named))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, False_, FromClause, True_, and_, case, literal, null, or_, tuple_, type_coerce
+from sqlalchemy import ColumnElement, False_, FromClause, True_, and_, case, cast, literal, null, or_, tuple_
 from sqlalchemy.types import TypeEngine
 
 from domain.kernel import Actor, Base, Invalid, Language, Text, UtcDateTime, field_visible, rows_visible
@@ -69,7 +69,7 @@ class View:
         seen = self.sees(owner)
         if isinstance(seen, True_):
             return column
-        return type_coerce(null(), column.type) if isinstance(seen, False_) else case((seen, column))
+        return cast(null(), column.type) if isinstance(seen, False_) else case((seen, column))
 
     def _field_of(self, name: str) -> str:
         return next((field for field, columns in self.withheld.items() if name in columns), name)
