@@ -1,17 +1,19 @@
 """Facts about buyers and sellers: append-only, with two clocks, a dedupe key and an evidence grade."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from jsonschema import Draft202012Validator
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, select
+from jsonschema import Draft202012Validator, ValidationError
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain import ledger
 from domain.kernel import (
     PERSONAL,
     Access,
@@ -26,9 +28,12 @@ from domain.kernel import (
     Through,
     ThroughSubject,
     UnitOfWork,
-    fingerprint,
-    insert_rows,
+    entity,
+    not_found,
+    rows_visible,
 )
+
+T = TypeVar("T")
 
 
 class EvidenceGrade(StrEnum):
@@ -41,15 +46,18 @@ class EvidenceGrade(StrEnum):
     WAIVED = "WAIVED"
 
 
+TEXT = {"type": "string", "minLength": 1, "maxLength": 4000, "pattern": "^[^\\x00]*$"}
+KEY = {"type": "string", "pattern": "^[a-z0-9_]{1,60}$"}
+NUMBER = {"type": "number", "minimum": 0}
+
+
 def _schema(required: Sequence[str], **properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(required), "properties": properties}
+    return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
 
-
-TEXT, KEY, NUMBER = {"type": "string", "minLength": 1, "maxLength": 4000}, {"type": "string", "pattern": "^[a-z0-9_]{1,60}$"}, {"type": "number"}
 
 TYPES: dict[str, dict[str, Any]] = {
-    "page_viewed": _schema(["title"], title=TEXT, seconds=NUMBER),
-    "document_downloaded": _schema(["title"], title=TEXT),
+    "page_viewed": _schema(["title"], title=TEXT, url=TEXT, seconds=NUMBER),
+    "document_downloaded": _schema(["title"], title=TEXT, url=TEXT),
     "enquiry_sent": _schema(["text"], text=TEXT),
     "demo_requested": _schema(["title"], title=TEXT),
     "event_attended": _schema(["title"], title=TEXT),
@@ -65,7 +73,9 @@ TYPES: dict[str, dict[str, Any]] = {
 }
 """The registered types, each with the JSON schema of its payload."""
 
-SUBJECTS = ("Account", "Contact", "Lead", "Opportunity")
+_LINKS = {"Account": (), "Contact": ("account_id",), "Lead": ("contact_id",), "Opportunity": ("account_id",)}
+"""What a signal may be about, with the columns that name the account and the person behind it."""
+SUBJECTS = tuple(_LINKS)
 SIGNAL_ROWS = ThroughSubject(SUBJECTS) | Through("account_id", "Account", Owned())
 
 
@@ -89,7 +99,6 @@ class Signal(Base):
     source: Mapped[str]
     dedupe_key: Mapped[str]
     payload: Mapped[dict[str, Any]] = mapped_column(info=PERSONAL)
-    payload_fingerprint: Mapped[str]
     evidence_grade: Mapped[EvidenceGrade]
     consent_receipt_id: Mapped[UUID | None] = mapped_column(ForeignKey("consent_receipts.id"))
     import_batch_id: Mapped[UUID | None]
@@ -103,7 +112,7 @@ class Signal(Base):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A signal as a source delivers it."""
+    """A signal as a source delivers it; account and contact are those of the subject wherever it names them."""
 
     type: str
     subject: Ref
@@ -114,6 +123,7 @@ class Fact:
     account_id: UUID | None = None
     contact_id: UUID | None = None
     evidence_grade: EvidenceGrade = EvidenceGrade.CLAIMED
+    consent_receipt_id: UUID | None = None
 
 
 @cache
@@ -124,66 +134,134 @@ def _validator(type: str) -> Draft202012Validator:
 def check(fact: Fact, now: datetime) -> None:
     """Refuse what cannot be taken.
 
-    Raises Invalid for an unknown type or subject, a payload that its schema refuses, or an instant more than a day ahead.
+    Raises Invalid for an unknown type or kind of subject, an empty source or dedupe key, a payload that its schema refuses,
+    or an instant more than a day ahead.
     """
     if fact.type not in TYPES:
         raise Invalid(Text(f"未登记的信号类型“{fact.type}”", f"“{fact.type}” is no registered signal type"), ("type",))
     if fact.subject.kind not in SUBJECTS:
-        raise Invalid(Text(f"信号不能记在 {fact.subject.kind} 上", f"a signal cannot be about a {fact.subject.kind}"), ("subject",))
+        words = Text(f"信号不能记在 {fact.subject.kind} 上", f"a signal cannot be about a {fact.subject.kind}")
+        raise Invalid(words, ("subject",))
+    for field, value in (("source", fact.source), ("dedupeKey", fact.dedupe_key)):
+        if not value.strip():
+            raise Invalid(Text(f"{field} 不能为空", f"{field} cannot be empty"), (field,))
     problem = next(iter(_validator(fact.type).iter_errors(fact.payload)), None)
     if problem is not None:
-        where = "/".join(("payload", *map(str, problem.absolute_path)))
-        raise Invalid(Text(f"{where} 不符合 {fact.type} 的格式：{problem.message}", f"{where} does not fit {fact.type}: {problem.message}"), ("payload",))
+        raise _misfit(fact.type, problem)
     if fact.occurred_at > now + timedelta(days=1):
         raise Invalid(Text("发生时间不能晚于一天之后", "occurredAt is more than a day ahead"), ("occurredAt",))
+
+
+CHINESE = {
+    "required": "缺少必填项",
+    "additionalProperties": "含有未登记的项",
+    "type": "类型不对",
+    "minLength": "不能为空",
+    "maxLength": "过长",
+    "pattern": "含有不允许的字符",
+    "minimum": "不能为负",
+}
+"""What each keyword of the schemas means when it is not met; the English words are the validator's."""
+
+
+def _misfit(type: str, problem: ValidationError) -> Invalid:
+    path = ("payload", *map(str, problem.absolute_path))
+    where, keyword, message = "/".join(path), str(problem.validator), problem.message[:200]
+    zh = f"{where} 不符合 {type} 的格式：{CHINESE[keyword]}（{message}）"
+    return Invalid(Text(zh, f"{where} does not fit {type}: {message}"), path)
 
 
 async def record(
     uow: UnitOfWork, *, type: str, subject: Ref, source: str, dedupe_key: str, occurred_at: datetime, payload: dict[str, Any],
     account_id: UUID | None = None, contact_id: UUID | None = None, evidence_grade: EvidenceGrade = EvidenceGrade.CLAIMED,
+    consent_receipt_id: UUID | None = None,
 ) -> Signal:  # fmt: skip
-    """Record a fact; the same source and dedupe key give the one that is there, whatever comes later and in which order.
+    """Record a fact about a record that the actor sees; the same source and dedupe key give the one that is there, unchanged.
 
-    Raises Invalid as `check` does.
+    Raises Invalid as `check` does, NotFound for an absent or foreign subject.
     """
-    fact = Fact(type, subject, source, dedupe_key, occurred_at, payload, account_id, contact_id, evidence_grade)
+    fact = Fact(type, subject, source, dedupe_key, occurred_at, payload, account_id, contact_id, evidence_grade, consent_receipt_id)  # fmt: skip
     check(fact, uow.now)
-    known = (await uow.session.execute(select(Signal).where(Signal.source == source, Signal.dedupe_key == dedupe_key))).scalar_one_or_none()
+    subjects = await _subjects(uow, [fact])
+    await _wait_for_other_deliveries(uow, fact)
+    same = (Signal.source == source) & (Signal.dedupe_key == dedupe_key)
+    known = (await uow.session.execute(select(Signal).where(same))).scalar_one_or_none()
     if known is not None:
         return known
-    signal = Signal(**_row(uow, fact))
+    signal = Signal(**_row(uow, fact, subjects))
     uow.session.add(signal)
     uow.note("signal.recorded", signal, {"type": type})
     await uow.session.flush()
     return signal
 
 
-async def record_many(uow: UnitOfWork, facts: Sequence[Fact], *, batch: Ref) -> int:
-    """Record facts in bulk under one note on their batch, those that are there already left out. Returns how many were new.
+async def record_many(uow: UnitOfWork, facts: Sequence[Fact], *, source: str) -> int:
+    """Record facts in bulk as one batch of `source`, those that are there already left out. Returns how many were new.
 
-    Raises Invalid as `check` does, before anything is written.
+    Raises Invalid as `check` does and NotFound as `record` does, with the number of the fact, before anything is written.
     """
-    for fact in facts:
-        check(fact, uow.now)
+    for number, fact in enumerate(facts):
+        try:
+            check(fact, uow.now)
+        except Invalid as error:
+            raise Invalid(error.text, (str(number), *error.path)) from error
+    subjects = await _subjects(uow, facts)
     fresh: dict[tuple[str, str], Fact] = {}
     for fact in facts:
         fresh.setdefault((fact.source, fact.dedupe_key), fact)
-    for source in {fact.source for fact in facts}:
-        keys = [key for named, key in fresh if named == source]
-        for start in range(0, len(keys), 500):
-            same = (Signal.source == source) & Signal.dedupe_key.in_(keys[start : start + 500])
+    for named in {fact.source for fact in facts}:
+        keys = [key for of, key in fresh if of == named]
+        for run in _runs(keys):
+            same = (Signal.source == named) & Signal.dedupe_key.in_(run)
             for key in (await uow.session.execute(select(Signal.dedupe_key).where(same))).scalars():
-                fresh.pop((source, key), None)
-    rows = [_row(uow, fact) | {"import_batch_id": batch.id} for fact in fresh.values()]
-    await insert_rows(uow, Signal, rows)
-    uow.note("signals.recorded", batch, {"count": len(rows), "digest": fingerprint({"signals": [row["payload_fingerprint"] for row in rows]})}, covers=(Signal,))
-    return len(rows)
+                del fresh[named, key]
+    if fresh:
+        await ledger.import_rows(uow, source, {Signal: [_row(uow, fact, subjects) for fact in fresh.values()]})
+    return len(fresh)
 
 
-def _row(uow: UnitOfWork, fact: Fact) -> dict[str, Any]:
+def _runs(values: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """The values in runs that fit into one statement."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+Links = tuple[UUID | None, UUID | None]
+
+
+async def _subjects(uow: UnitOfWork, facts: Sequence[Fact]) -> dict[Ref, Links]:
+    """Each subject's account and contact, as far as the actor sees them.
+
+    Raises NotFound when there is one that they do not see.
+    """
+    found: dict[Ref, Links] = {}
+    for kind in {fact.subject.kind for fact in facts}:
+        model = entity(kind)
+        columns = [model.__table__.c[name] for name in _LINKS[kind]]
+        for ids in _runs(sorted({fact.subject.id for fact in facts if fact.subject.kind == kind})):
+            seen = select(model.__table__.c.id, *columns).where(
+                model.__table__.c.id.in_(ids), rows_visible(model, uow.actor)
+            )
+            for id, *values in await uow.session.execute(seen):
+                linked = dict(zip(_LINKS[kind], values, strict=True)) | {f"{kind.lower()}_id": id}
+                found[Ref(kind, id)] = (linked.get("account_id"), linked.get("contact_id"))
+    for number, fact in enumerate(facts):
+        if fact.subject not in found:
+            raise not_found(fact.subject.kind, ("subject",) if len(facts) == 1 else (str(number), "subject"))
+    return found
+
+
+async def _wait_for_other_deliveries(uow: UnitOfWork, fact: Fact) -> None:
+    """Let another transaction that is recording the same fact finish first; SQLite has one writer anyway."""
+    if uow.session.get_bind().dialect.name == "postgresql":
+        name = hashlib.sha256(f"{fact.source}\0{fact.dedupe_key}".encode()).digest()[:8]
+        await uow.session.execute(select(func.pg_advisory_xact_lock(int.from_bytes(name, signed=True))))
+
+
+def _row(uow: UnitOfWork, fact: Fact, subjects: dict[Ref, Links]) -> dict[str, Any]:
+    account_id, contact_id = subjects[fact.subject]
     return {
-        "id": uow.new_id(), "type": fact.type, "subject_kind": fact.subject.kind, "subject_id": fact.subject.id, "account_id": fact.account_id,
-        "contact_id": fact.contact_id, "actor_kind": uow.actor.kind, "actor_id": uow.actor.user_id, "occurred_at": fact.occurred_at, "recorded_at": uow.now,
-        "source": fact.source, "dedupe_key": fact.dedupe_key, "payload": fact.payload, "payload_fingerprint": fingerprint(fact.payload),
-        "evidence_grade": fact.evidence_grade, "consent_receipt_id": None, "import_batch_id": None,
+        "id": uow.new_id(), "type": fact.type, "subject_kind": fact.subject.kind, "subject_id": fact.subject.id,
+        "account_id": account_id or fact.account_id, "contact_id": contact_id or fact.contact_id, "actor_kind": uow.actor.kind,
+        "actor_id": uow.actor.user_id, "occurred_at": fact.occurred_at, "recorded_at": uow.now, "source": fact.source, "dedupe_key": fact.dedupe_key,
+        "payload": fact.payload, "evidence_grade": fact.evidence_grade, "consent_receipt_id": fact.consent_receipt_id,
     }  # fmt: skip
