@@ -12,8 +12,10 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import RowMapping
 from strawberry.dataloader import DataLoader
 
-from domain.kernel import Actor, Database, Language, Text, Unauthenticated, UnitOfWork, new_id
+from assistant.pipeline import Desk
+from domain.kernel import Actor, Database, Language, Text, Unauthenticated, Unavailable, UnitOfWork, new_id
 from domain.ledger import Verification
+from knowledge import Library
 
 BATCH = 10_000
 """Keys of one statement at most: PostgreSQL takes 32,767 parameters."""
@@ -21,6 +23,8 @@ BATCH = 10_000
 LANGUAGES = {"zh": Language.ZH, "en": Language.EN}
 
 NOBODY = Text("请先登录：缺少有效的访问令牌", "sign in first: there is no valid token")
+
+NO_ASSISTANT = Text("助手此刻不可用", "the assistant does not serve now")
 
 
 class Auditor(Protocol):
@@ -40,6 +44,8 @@ class Context:
     language: Language
     now: datetime
     auditor: Auditor | None = None
+    desk: Desk | None = None
+    library: Library | None = None
     correlation_id: str = field(default_factory=lambda: new_id().hex)
     _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
 
@@ -52,6 +58,16 @@ class Context:
         if self.actor is None:
             raise Unauthenticated(NOBODY)
         return self.actor
+
+    @property
+    def assistant(self) -> Desk:
+        """The assistant of this process.
+
+        Raises Unavailable in a process that has none.
+        """
+        if self.desk is None:
+            raise Unavailable(NO_ASSISTANT)
+        return self.desk
 
     async def rows(self, statement: Executable) -> Sequence[RowMapping]:
         """The rows of one statement on its own connection, since siblings resolve concurrently."""

@@ -10,11 +10,13 @@ from strawberry.types import ExecutionContext
 
 from api.accounts import AccountQueries
 from api.activities import ActivityMutations, ActivityQueries
+from api.assistant import AssistantMutations, AssistantQueries, Subscription
 from api.audit import AuditQueries
 from api.consent import ConsentMutations
 from api.context import Context, Info
 from api.deals import DealQueries
 from api.errors import FitText, report
+from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.leads import LeadMutations, LeadQueries
 from api.people import PeopleQueries
 from api.reads import SHAPES, Node, computed, load_ref, read_id
@@ -25,7 +27,16 @@ PUBLIC = frozenset({"viewer"})
 
 
 @strawberry.type(description="What can be read.")
-class Query(PeopleQueries, AccountQueries, LeadQueries, DealQueries, ActivityQueries, AuditQueries):
+class Query(
+    PeopleQueries,
+    AccountQueries,
+    LeadQueries,
+    DealQueries,
+    ActivityQueries,
+    KnowledgeQueries,
+    AssistantQueries,
+    AuditQueries,
+):
     """Every room's roots."""
 
     @computed("The record that a global id names; null where there is none or it is not the reader's to see.")
@@ -38,7 +49,7 @@ class Query(PeopleQueries, AccountQueries, LeadQueries, DealQueries, ActivityQue
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(LeadMutations, ActivityMutations, ConsentMutations):
+class Mutation(LeadMutations, ActivityMutations, ConsentMutations, KnowledgeMutations, AssistantMutations):
     """Every room's mutations."""
 
 
@@ -76,6 +87,7 @@ def build_schema() -> SortieSchema:
     schema = SortieSchema(
         Query,
         Mutation,
+        Subscription,
         types=types,
         extensions=[FitText],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),

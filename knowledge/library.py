@@ -246,11 +246,13 @@ class Library:
         for piece in pieces.values():
             self._by_item.setdefault(piece.item_id, []).append(piece.number)
 
-    async def embed(self, progress: Progress | None = None) -> None:
-        """Give every passage its vector, from the stored generation, the cache or the model, and store the generation."""
+    async def embed(self, progress: Progress | None = None) -> int:
+        """Give every passage its vector, from the stored generation, the cache or the model, store the generation, and
+        return how many passages got theirs.
+        """
         embedder = self._embedder
         if embedder is None:
-            return
+            return 0
         await self.refresh()
         held, lexical = self._vectors, self._lexical
         vectors = await asyncio.to_thread(self._stored_vectors, embedder) if held is None else held
@@ -265,6 +267,7 @@ class Library:
         self._vectors = vectors
         if self._store is not None and lexical is not None and (waiting or gone):
             await asyncio.to_thread(self._store.save, self._publication, lexical, vectors, ModelIdentity.of(embedder))
+        return len(alive)
 
     async def _encoded(self, embedder: Embedder, texts: Mapping[str, str], progress: Progress | None) -> dict[str, Floats]:
         """The vector of each text by its hash; what the cache lacks is encoded in a thread and kept batch by batch."""
