@@ -219,7 +219,7 @@ def cpu_computes_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 def _packaged(target: Path, progress: Progress | None) -> ModelDirectory:
     if target.is_dir():
         try:
-            return _read_through(target, MODEL_ID)
+            return _read_through(target, MODEL_ID, sums_needed=True)
         except ModelUnusableError:
             shutil.rmtree(target)
     with _appearing(target) as building:
@@ -263,7 +263,7 @@ def _appearing(target: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _read_through(path: Path, model_id: str) -> ModelDirectory:
+def _read_through(path: Path, model_id: str, *, sums_needed: bool = False) -> ModelDirectory:
     """The directory with its fingerprint.
 
     Raises ModelUnusableError when it is no model directory, a setting in it is not JSON, or a file is not what was written.
@@ -279,8 +279,9 @@ def _read_through(path: Path, model_id: str) -> ModelDirectory:
                 json.loads((path / name).read_bytes())
             except ValueError as error:
                 raise _broken(path / name, f"not JSON: {error}") from error
-    if (path / _SUMS).is_file():
-        lines = (path / _SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    if sums_needed or (path / _SUMS).is_file():
+        sums = path / _SUMS
+        lines = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
         stated = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         if changed := sorted(name for name in stated | digests if stated.get(name) != digests.get(name)):
             raise _broken(path, f"not what was written: {', '.join(changed)}")

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from knowledge.fusion import Ranking
 from knowledge.index import AllowedPassages, DuplicatePassageError, IndexDamagedError, Ints, passage_ids
 
-DELTA_SHARE: Final = 0.1
-"""Changes, as a share of the main segment, that a write leaves unmerged: word statistics are never further off."""
+ALWAYS_MERGED: Final = 1_000
+"""Passages up to which every write merges, which takes 0.1 s at most, so that a small index is always exact."""
 
+DELTA_SHARE: Final = 0.1
 DELTA_LIMIT: Final = 1_000
-"""Changes that a write leaves unmerged at most: some 0.1 s of work at each write."""
+"""In a larger index, changes that a write leaves unmerged: so far, at most, are word statistics off."""
 
 K1: Final = 1.5
 B: Final = 0.75
@@ -32,9 +33,11 @@ class LexicalIndex:
     equals one that is built from its passages alone. Searching never waits: writers replace the state as a whole.
     """
 
-    def __init__(self, documents: Mapping[int, Sequence[str]] | None = None, delta_share: float = DELTA_SHARE) -> None:
+    def __init__(
+        self, documents: Mapping[int, Sequence[str]] | None = None, always_merged: int = ALWAYS_MERGED
+    ) -> None:
         self._writing = threading.Lock()
-        self._delta_share = delta_share
+        self._always_merged = always_merged
         self._state = _State.of(_Main.of(documents or {}))
 
     def __len__(self) -> int:
@@ -76,8 +79,9 @@ class LexicalIndex:
             self._state = self._state.merged()
 
     def _settle(self, state: "_State") -> None:
-        allowed_pending = min(DELTA_LIMIT, self._delta_share * len(state.main.ids))
-        self._state = state.merged() if state.pending > allowed_pending else state
+        size = len(state.main.ids)
+        unmerged = min(DELTA_LIMIT, DELTA_SHARE * size) if size > self._always_merged else 0
+        self._state = state.merged() if state.pending > unmerged else state
 
     def search(self, query: Sequence[str], limit: int, allowed: AllowedPassages | None = None) -> Ranking:
         """The `limit` best passages that hold at least one of the tokens, from the allowed ones if these are given."""

@@ -171,7 +171,7 @@ def _cut_evenly(text: str, word_limit: int) -> Iterator[str]:
     piece, words = "", 0
     for sentence in _sentences(text, word_limit):
         length = word_count(sentence)
-        if words and (words >= target or words + length > word_limit):
+        if words and length and (words >= target or words + length > word_limit):
             yield piece.strip()
             piece, words = "", 0
         piece, words = piece + sentence, words + length
