@@ -53,7 +53,7 @@ async def _roles(context: Context, ids: list[UUID]) -> Mapping[UUID, list[Role]]
         return await people.role_codes(connection, ids, context.now)
 
 
-@node(people.User, hidden=STAMPS | {"disabled_at"})
+@node(people.User, hidden=STAMPS | {"disabled_at", "source", "external_id"})
 class User(Node):
     """A person who signs in."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.kernel import Access, Base, Everyone, Language, Matching, Owned, Record, Role, Sight
+from domain.kernel import Access, Base, Everyone, Language, Matching, Owned, Record, Role, Sight, Through
 
 
 class KnowledgeKind(StrEnum):
@@ -36,7 +36,7 @@ class KnowledgeState(StrEnum):
     RETIRED = "RETIRED"
 
 
-ITEM_FIELDS = frozenset({"owner", "expires_at", "source", "licence", "published"})
+ITEM_FIELDS = frozenset({"owner", "expires_at", "source", "licence", "published", "concerns", "stages", "roles", "industries", "competitors"})
 CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
 FOUND = (KnowledgeState.PUBLISHED,)
 
@@ -80,6 +80,7 @@ class KnowledgeVersion(Base):
 
     __tablename__ = "knowledge_versions"
     __aggregate__ = ("KnowledgeItem", "item_id")
+    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"})) for role in Role})
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))

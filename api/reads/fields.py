@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import False_, select
+from sqlalchemy import False_, select, tuple_
 
 from api.context import Context, Info
 from api.reads.filters import conditions
 from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
-from api.reads.shapes import SHAPES, Column, Derived, Localized, Related, Shape, Source
+from api.reads.shapes import SHAPES, Column, Derived, FirstOf, Localized, Related, Shape, Source
 from api.reads.view import Order, View
 from domain import kernel
 from domain.kernel import Forbidden, Ref, Text, may_read
@@ -138,6 +138,42 @@ def to_any(kind_column: str, id_column: str, description: str) -> Any:
     async def resolve(root: Any, info: Info) -> Any:
         ref = root.__dict__[source.name]
         return None if ref is None else await load_ref(info.context, ref)
+
+    return _declare(source, description, _taking(resolve))
+
+
+def part(
+    numbers: tuple[str, ...],
+    description: str,
+    *,
+    below: str,
+    number: str,
+    of: str | None = None,
+    show: str | None = None,
+) -> Any:
+    """A field that leads to the object's part with the first number that the columns hold.
+
+    A part's column `below` holds the object's id, `number` its number. With `show` the field has that value of the part,
+    whose type `of` then names.
+    """
+    source = FirstOf(numbers)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        wanted = root.__dict__[source.name]
+        if wanted is None:
+            return None
+        shape, context = SHAPES[of] if of else source.target, info.context
+
+        async def fetch(keys: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], Any]:
+            view = shape.view(context.reader, context.language)
+            columns = [view.table.c[below], view.table.c[number]]
+            labelled = [columns[0].label("part_of"), columns[1].label("part_number")]
+            statement = select(*shape.select(view), *labelled).where(tuple_(*columns).in_(keys), view.rows())
+            rows = await context.rows(statement)
+            return {(row["part_of"], row["part_number"]): shape.build(row, view) for row in rows}
+
+        found = await context.load(("part", shape.entity, below, number), (root.row_id, wanted), fetch)
+        return found if show is None or found is None else found.__dict__[show]
 
     return _declare(source, description, _taking(resolve))
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import strawberry
-from sqlalchemy import ColumnElement, and_, false
+from sqlalchemy import ColumnElement, and_, exists, false, func, select, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
 from strawberry.types.base import get_object_definition
 
 from api.context import Context
@@ -28,6 +29,19 @@ def equals(column: str, description: str) -> Any:
 def contains(column: str, description: str) -> Any:
     """A filter by a part of the text, upper and lower case alike."""
     return matching(lambda view, value, _context: view.column(column).icontains(value, autoescape=True), description)
+
+
+def holds(column: str, description: str) -> Any:
+    """A filter for lists that hold a text."""
+
+    def clause(view: View, value: str, context: Context) -> ColumnElement[bool]:
+        listed = view.column(column)
+        if not context.database.embedded:
+            return type_coerce(listed, JSONB).contains([value])
+        entry = func.json_each(listed).table_valued("value")
+        return exists(select(1).select_from(entry).where(entry.c.value == value))
+
+    return matching(clause, description)
 
 
 def names(entity: str, column: str, description: str) -> Any:

@@ -97,6 +97,18 @@ class Derived(Source):
         return None if all(value is None for value in values) else self.build(*values)
 
 
+class FirstOf(Source):
+    """The first of several columns that holds something."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = columns
+
+    def read(self, row: Row, view: View) -> Any:
+        """Return it."""
+        values = (row[f"{self.name}__{column}"] for column in self.columns)
+        return next((value for value in values if value is not None), None)
+
+
 class Localized(Source):
     """The text of the reader's language among two columns."""
 

@@ -12,6 +12,7 @@ from api.audit import LedgerAuditor
 from api.context import Context
 from api.reads import global_id
 from api.schema import schema
+from assistant.pipeline import Desk
 from domain import accounts, activities, consent, deals, leads
 from domain.accounts import Account, BuyingRole, Channel, Contact
 from domain.activities import ActivityKind
@@ -19,6 +20,8 @@ from domain.deals import ForecastCategory, Opportunity, StagePlan
 from domain.kernel import SYSTEM, Actor, Base, Database, Language, Money, Role, Text
 from domain.leads import Lead
 from domain.ledger import Signer
+from knowledge import Library
+from knowledge import Library
 from tests.factories import START, add_colleague, add_territories
 
 STAGES = (
@@ -141,7 +144,13 @@ Ask = Callable[..., Awaitable[Answer]]
 
 
 @pytest.fixture
-def ask(company: Company) -> Ask:
+def desk(company: Company) -> Desk:
+    """The assistant on the company's database, with no model: the offline composer writes."""
+    return Desk(company.database, Library(company.database))
+
+
+@pytest.fixture
+def ask(company: Company, desk: Desk) -> Ask:
     """Put a document to the schema as somebody (None: without a token), in Chinese unless told otherwise."""
 
     async def ask(
@@ -149,7 +158,7 @@ def ask(company: Company) -> Ask:
     ) -> Answer:
         actor = company.people[who] if isinstance(who, str) else who
         auditor = LedgerAuditor(company.database, SIGNER.public_key, list)
-        context = Context(company.database, actor, language, company.database.clock(), auditor)
+        context = Context(company.database, actor, language, company.database.clock(), auditor, desk=desk, library=desk.library)
         result = await schema.execute(document, variable_values=variables, context_value=context)
         return Answer(result.data, [error.formatted for error in result.errors or []])  # type: ignore[misc]
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from graphql import GraphQLObjectType, get_named_type
 from strawberry.utils.str_converters import to_camel_case
 
@@ -29,12 +28,12 @@ WHAT_EACH_FINDS = {
 COUNT = "{ " + " ".join(f"{root} {{ totalCount edges {{ node {{ id }} }} }}" for root in COUNTED) + " }"
 
 
-@pytest.mark.parametrize("who", WHAT_EACH_FINDS)
-async def test_each_caller_finds_their_own(company: Company, ask: Ask, who: str) -> None:
-    answer = await ask(COUNT, who)
-    assert answer.errors == []
-    assert tuple(answer.data[root]["totalCount"] for root in COUNTED) == WHAT_EACH_FINDS[who]
-    assert tuple(len(answer.data[root]["edges"]) for root in COUNTED) == WHAT_EACH_FINDS[who]
+async def test_each_caller_finds_their_own(company: Company, ask: Ask) -> None:
+    for who, expected in WHAT_EACH_FINDS.items():
+        answer = await ask(COUNT, who)
+        assert answer.errors == []
+        assert tuple(answer.data[root]["totalCount"] for root in COUNTED) == expected, who
+        assert tuple(len(answer.data[root]["edges"]) for root in COUNTED) == expected, who
 
 
 def _selection(shape: Shape) -> str:
@@ -56,10 +55,10 @@ def _empty(value: Any) -> bool:
     return value in (None, []) or value == {"totalCount": 0, "edges": []}
 
 
-@pytest.mark.parametrize("who", WHAT_EACH_FINDS)
-async def test_what_is_withheld_is_empty_and_the_rest_is_true(company: Company, ask: Ask, who: str) -> None:
-    for root in (*COUNTED, "auditEvents", "pipelines"):
-        await _check_masks(company, ask, who, root)
+async def test_what_is_withheld_is_empty_and_the_rest_is_true(company: Company, ask: Ask) -> None:
+    for who in WHAT_EACH_FINDS:
+        for root in (*COUNTED, "auditEvents", "pipelines"):
+            await _check_masks(company, ask, who, root)
 
 
 async def _check_masks(company: Company, ask: Ask, who: str, root: str) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from sqlalchemy import func, select
 
 from api.reads import global_id
@@ -71,24 +70,22 @@ async def test_a_lead_is_captured_once(company: Company, ask: Ask) -> None:
     assert await all_counts(company) == before
 
 
-@pytest.mark.parametrize(
-    ("input", "path"),
-    [
-        (lead(name=" "), ["name"]),
-        (lead(phone="电话"), ["phone"]),
-        (lead(email="不是邮箱"), ["email"]),
-        (lead(externalId="x" * 100_000), ["externalId"]),
-        (lead(company="公司" * 300), ["company"]),
-        (lead(budget={"amount": "1.005", "currency": "CNY"}), ["budget", "amount"]),
-        (lead(budget={"amount": "1", "currency": "XXY"}), ["budget", "currency"]),
-        (lead(payload=["不是对象"]), ["payload"]),
-    ],
+BAD_LEADS = (
+    (lead(name=" "), ["name"]),
+    (lead(phone="电话"), ["phone"]),
+    (lead(email="不是邮箱"), ["email"]),
+    (lead(externalId="x" * 100_000), ["externalId"]),
+    (lead(company="公司" * 300), ["company"]),
+    (lead(budget={"amount": "1.005", "currency": "CNY"}), ["budget", "amount"]),
+    (lead(budget={"amount": "1", "currency": "XXY"}), ["budget", "currency"]),
+    (lead(payload=["不是对象"]), ["payload"]),
 )
-async def test_a_lead_that_cannot_be_taken_says_where_and_changes_nothing(
-    company: Company, ask: Ask, input: dict[str, Any], path: list[str]
-) -> None:
+
+
+async def test_a_lead_that_cannot_be_taken_says_where_and_changes_nothing(company: Company, ask: Ask) -> None:
     before = await all_counts(company)
-    assert refusal(await ask(CAPTURE, input=input), "captureLead") == (path, "INVALID")
+    for input, path in BAD_LEADS:
+        assert refusal(await ask(CAPTURE, input=input), "captureLead") == (path, "INVALID")
     assert await all_counts(company) == before
 
 
@@ -101,19 +98,17 @@ async def test_refusals_are_told_in_the_readers_language(ask: Ask) -> None:
     assert english.data["captureLead"]["errors"][0]["message"] == "name cannot be empty"
 
 
-@pytest.mark.parametrize(
-    "who", ["CURATOR", "FINANCE", "LEGAL", "CSM", "AUDITOR", "EXECUTIVE", "ADMIN", "DPO", "SALES_OPS"]
-)
-async def test_only_sellers_and_managers_capture_and_log(company: Company, ask: Ask, who: str) -> None:
+async def test_only_sellers_and_managers_capture_and_log(company: Company, ask: Ask) -> None:
     before = await all_counts(company)
-    assert refusal(await ask(CAPTURE, who, input=lead()), "captureLead") == ([], "FORBIDDEN")
     activity = {
         "clientKey": "1",
         "relatedToId": company.id(company.accounts["parts"]),
         "kind": "CALL",
         "subject": "电话",
     }
-    assert refusal(await ask(LOG, who, input=activity), "logActivity") == ([], "FORBIDDEN")
+    for who in company.people.keys() - {"lei", "na", "min"}:
+        assert refusal(await ask(CAPTURE, who, input=lead()), "captureLead") == ([], "FORBIDDEN"), who
+        assert refusal(await ask(LOG, who, input=activity), "logActivity") == ([], "FORBIDDEN"), who
     assert await all_counts(company) == before
 
 

@@ -24,11 +24,6 @@ def test_each_column_is_shown_or_named_as_hidden(shape: Shape) -> None:
     shown = {column for source in shape.sources for column in source.columns}
     assert columns - shown - shape.hidden == set(), "say in the type what to do with these columns"
     assert shape.hidden - columns == set(), "hidden, and not there"
-    assert shape.hidden & shown <= {column for column in shown if column not in _own(shape)}, "hidden, and shown"
-
-
-def _own(shape: Shape) -> set[str]:
-    return {source.columns[0] for source in shape.sources if source.columns == (source.name,)}
 
 
 @EACH
