@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -184,7 +185,7 @@ async def _texts(context: Context, ids: list[UUID]) -> Mapping[UUID, str]:
 @node(
     model.Generation, order=by("-requested_at", "-id"),
     hidden=STAMPS | {
-        "requested_by_id", "territory_id", "subject_kind", "subject_id", "ask", "category", "channel", "client_key", "input_fingerprint", "reason", "fallback",
+        "requested_by_id", "territory_id", "subject_kind", "subject_id", "ask", "category", "categories", "channel", "client_key", "input_fingerprint", "reason", "fallback",
         "masked_prompt", "facts", "facts_digest", "prompt_tokens", "completion_tokens", "finished_at", "in_legal_queue", "in_finance_queue", "consent_receipt_id",
     },
 )  # fmt: skip
@@ -386,7 +387,7 @@ class AssistantQueries:
         """Measure them."""
         context: Context = info.context
         async with context.database.read() as connection:
-            found = await review.metrics(connection, context.reader, since, given(until) or context.now)
+            found = await review.metrics(connection, context.reader, since, given(until))
         return AssistantMetrics(
             shown=found.shown, used=found.used, edited=found.edited, rejected=found.rejected, vetoed=found.vetoed, adoption_rate=found.adoption_rate,
             veto_rate=found.veto_rate, p95_latency_ms=found.p95_latency_ms,
@@ -450,7 +451,9 @@ _running: set[asyncio.Task[UUID]] = set()
 class Subscription:
     """The assistant's stream."""
 
-    @strawberry.subscription(description="An answer section by section, each stored and noted before it is sent; a repeated key sends them again.")
+    @strawberry.subscription(  # type: ignore[untyped-decorator]  # Strawberry declares it without types
+        description="An answer section by section, each stored and noted before it is sent; a repeated key sends them again."
+    )
     async def generation_stream(
         self, info: Info, input: Annotated[DraftGenerationInput, strawberry.argument(description="What is asked.")]
     ) -> AsyncIterator[GenerationChunk]:
@@ -468,13 +471,15 @@ class Subscription:
         generation_id = await writing
         generation = await _read(context, generation_id)
         if not sent and generation is not None:
-            for section in await _stored(context, generation_id):
-                yield GenerationChunk(section=section)
+            for shown in await _stored(context, generation_id):
+                yield GenerationChunk(section=shown)
         yield GenerationChunk(generation=generation)
 
 
 def _section(section: Section) -> GenerationSection:
-    return GenerationSection(key=section.key, heading=section.heading, body=section.body, missing=section.missing)
+    shown: GenerationSection = object.__new__(GenerationSection)
+    shown.__dict__.update(asdict(section))
+    return shown
 
 
 async def _stored(context: Context, generation_id: UUID) -> list[GenerationSection]:

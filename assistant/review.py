@@ -5,7 +5,7 @@ from datetime import datetime
 from math import ceil
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from assistant.model import SHOWN, Disposition, FeedbackVerdict, Generation, GenerationFeedback
@@ -77,8 +77,8 @@ class Metrics:
         return self.vetoed / self.shown if self.shown else None
 
 
-async def metrics(connection: AsyncConnection, actor: Actor, since: datetime, until: datetime) -> Metrics:
-    """The measures over answers requested from `since` to before `until` that count for the actor.
+async def metrics(connection: AsyncConnection, actor: Actor, since: datetime, until: datetime | None) -> Metrics:
+    """The measures over answers requested from `since` to before `until`, or to now without it, that count for the actor.
 
     An answer counts once, by the latest feedback given on it.
 
@@ -86,10 +86,11 @@ async def metrics(connection: AsyncConnection, actor: Actor, since: datetime, un
     """
     if not actor.has(*MEASURING):
         raise Forbidden(Text("您的角色不能查看助手指标", "your role does not see the assistant's measures"))
-    if until <= since:
+    if until is not None and until <= since:
         raise Invalid(Text("until 必须晚于 since", "until must come after since"), ("until",))
     everything = actor.has(Role.EXECUTIVE, Role.AUDITOR)
-    window = (Generation.requested_at >= since) & (Generation.requested_at < until) & Generation.disposition.in_((*SHOWN, Disposition.VETOED))
+    before = true() if until is None else Generation.requested_at < until
+    window = (Generation.requested_at >= since) & before & Generation.disposition.in_((*SHOWN, Disposition.VETOED))
     window = window if everything else window & rows_visible(Generation, actor)
     shown = (await connection.execute(select(Generation.disposition, Generation.latency_ms).where(window))).all()
     newest = func.row_number().over(partition_by=GenerationFeedback.generation_id, order_by=(GenerationFeedback.at.desc(), GenerationFeedback.id.desc()))

@@ -1,0 +1,1 @@
+"""Speed, measured on demand: what a user waits for, errors counted."""
