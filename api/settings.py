@@ -1,0 +1,115 @@
+"""What an installation decides, read from environment variables with the prefix SORTIE_."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+"""The algorithms that an issuer's tokens may use: a shared secret is no proof of an issuer."""
+
+DIALECTS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+class Environment(StrEnum):
+    """How careful an installation is."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """One installation's settings, checked; `.env.example` says what each is for."""
+
+    model_config = SettingsConfigDict(env_prefix="SORTIE_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    env: Environment = Environment.DEVELOPMENT
+    home: Path = Path("var")
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    model: str | None = None
+    embedding_model: str | None = None
+    embedding_directory: Path | None = None
+    heads: Path | None = None
+    ledger_key_file: Path | None = None
+    token_key_file: Path | None = None
+    token_hours: Annotated[float, Field(gt=0, le=24 * 366)] = 12
+    token_issuer: str | None = None
+    token_audience: str | None = None
+    token_jwks_url: str | None = None
+    token_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256", "EdDSA")
+    email_claim: str = "email"
+
+    @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file")
+    @classmethod
+    def _whole_path(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        dialect, separator, rest = url.partition("://")
+        if url and (not separator or dialect not in DIALECTS):
+            raise ValueError("must begin with sqlite:// or postgresql://")
+        return f"{DIALECTS[dialect]}://{rest}" if url else url
+
+    @field_validator("token_jwks_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+            raise ValueError("must begin with https:// or http://")
+        return url
+
+    @field_validator("token_algorithms", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("token_algorithms")
+    @classmethod
+    def _asymmetric(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names or not set(names) <= set(ASYMMETRIC):
+            raise ValueError(f"must be some of {', '.join(ASYMMETRIC)}")
+        return names
+
+    @model_validator(mode="after")
+    def _complete_issuer(self) -> "Settings":
+        given = [self.token_issuer, self.token_audience, self.token_jwks_url]
+        if any(given) and not all(given):
+            raise ValueError("SORTIE_TOKEN_ISSUER, SORTIE_TOKEN_AUDIENCE and SORTIE_TOKEN_JWKS_URL come together")
+        return self
+
+    @property
+    def production(self) -> bool:
+        """Whether real customers' data is at stake."""
+        return self.env is Environment.PRODUCTION
+
+    @property
+    def database(self) -> str:
+        """The database's URL; a SQLite file in the home directory unless another is set."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.home / 'sortie.db'}"
+
+    @property
+    def heads_file(self) -> Path:
+        """Where the signed heads of the ledger are published."""
+        return self.heads or self.home / "ledger-heads.jsonl"
+
+    @property
+    def ledger_key(self) -> Path:
+        """The file with the key that signs the ledger's heads."""
+        return self.ledger_key_file or self.home / "ledger.key"
+
+    @property
+    def token_key(self) -> Path:
+        """The file with the key that signs the tokens of `sortie token`."""
+        return self.token_key_file or self.home / "token.key"
