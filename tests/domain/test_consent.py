@@ -134,6 +134,12 @@ def test_a_late_report_of_an_older_yes_does_not_overturn_a_newer_no() -> None:
     assert on(said(OPT_OUT, day=2), said(OPT_IN, day=1, number=2)).decision is DENY
 
 
+@pytest.mark.parametrize("status", [OPT_OUT, EXPIRED, PENDING, NOT_ASKED])
+def test_the_statement_that_occurred_last_holds(status: ConsentStatus) -> None:
+    assert on(said(status, day=1), said(OPT_IN, day=2, number=2)).decision is ALLOW
+    assert on(said(OPT_IN, day=1), said(status, day=2, number=2)).decision is on(said(status)).decision
+
+
 def test_a_yes_to_another_purpose_is_none_to_this() -> None:
     assert on(said(OPT_IN, purpose="service")).decision is UNKNOWN
 
@@ -537,6 +543,12 @@ async def test_an_erased_person_can_no_longer_be_reached(company: Company) -> No
     assert (await company.receipt()).decision is DENY
 
 
-async def test_two_deliveries_of_one_key_at_once_record_once(company: Company) -> None:
-    ids = await asyncio.gather(*(company.record(company.lei, client_key="小程序-7") for _ in range(5)))
-    assert (len(set(ids)), await company.count(ConsentGrant)) == (1, 1)
+async def test_a_delivery_waits_for_one_of_the_same_key(company: Company) -> None:
+    words: dict[str, Any] = {"purpose": "marketing", "channel": PHONE, "status": OPT_IN, "source": "官网勾选"}
+    async with company.database.open_uow(company.lei) as uow:
+        first = await consent.record(uow, contact_id=company.contact_id, client_key="小程序-7", **words)
+        second = asyncio.create_task(company.record(company.lei, client_key="小程序-7"))
+        await asyncio.sleep(0.2)
+        assert not second.done()
+    assert await second == first.id
+    assert await company.count(ConsentGrant) == 1

@@ -144,9 +144,14 @@ async def test_the_same_key_of_another_source_is_another_fact(company: Company) 
     assert (await company.record()).id != (await company.record(source="小程序")).id
 
 
-async def test_deliveries_at_once_record_once(company: Company) -> None:
-    found = await asyncio.gather(*(company.record() for _ in range(5)))
-    assert len({signal.id for signal in found}) == len(await company.rows()) == 1
+async def test_a_delivery_waits_for_one_that_is_being_recorded(company: Company) -> None:
+    async with company.database.open_uow(SYSTEM) as uow:
+        first = await signals.record(uow, **_fields(company.fact()))
+        second = asyncio.create_task(company.record())
+        await asyncio.sleep(0.2)
+        assert not second.done()
+    assert (await second).id == first.id
+    assert len(await company.rows()) == 1
 
 
 async def test_a_fact_names_the_consent_that_covers_it(company: Company) -> None:

@@ -1,0 +1,627 @@
+"""Commerce: figures that follow the rows, prices that never fall below floor, quotes that stand once issued."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from domain import accounts, commerce, deals
+from domain.commerce import (
+    Item,
+    Order,
+    OrderLine,
+    PriceBookEntry,
+    PricedLine,
+    Product,
+    Purchase,
+    PurchaseCycle,
+    Quote,
+    QuoteLine,
+    QuoteStatus,
+    QuoteStrategy,
+    StrategyKind,
+    purchase_cycle,
+    quote_strategies,
+    rounding_step,
+)
+from domain.deals import StagePlan
+from domain.kernel import (
+    SYSTEM,
+    Actor,
+    Base,
+    Database,
+    ErrorCode,
+    Language,
+    Money,
+    Role,
+    SalesError,
+    Text,
+    field_visible,
+    load,
+    rows_visible,
+)
+from domain.ledger import AuditEvent, ImportBatch
+from tests.factories import START, add_colleague, add_territories
+
+NOW = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
+
+
+def cny(amount: int) -> Money:
+    """Whole yuan."""
+    return Money(amount * 100, "CNY")
+
+
+# ---- purchase cycle --------------------------------------------------------------------------------------------------
+
+
+def bought(*days_ago: int) -> list[tuple[datetime, Money]]:
+    """Orders so many days before now."""
+    return [(NOW - timedelta(days=days), cny(100_000 + days)) for days in days_ago]
+
+
+def test_three_orders_show_interval_swing_and_the_next_date() -> None:
+    cycle = purchase_cycle(bought(40, 130, 240), NOW)
+    assert cycle == PurchaseCycle(interval_days=100, swing_days=10, next_due=date(2026, 5, 1), overdue_days=0)
+    assert cycle.swing_share == Decimal("0.100")
+
+
+def test_a_customer_who_should_have_ordered_is_overdue() -> None:
+    cycle = purchase_cycle(bought(100, 160, 220), NOW)
+    assert cycle is not None
+    assert (cycle.interval_days, cycle.swing_days, cycle.next_due, cycle.overdue_days) == (60, 0, date(2026, 1, 21), 40)
+
+
+def test_on_the_due_day_nobody_is_late() -> None:
+    cycle = purchase_cycle(bought(60, 120, 180), NOW)
+    assert cycle is not None
+    assert (cycle.next_due, cycle.overdue_days) == (NOW.date(), 0)
+
+
+def test_only_the_last_three_orders_count() -> None:
+    assert purchase_cycle(bought(10, 40, 70, 500, 900), NOW) == purchase_cycle(bought(10, 40, 70), NOW)
+
+
+@pytest.mark.parametrize("days_ago", [(), (10,), (10, 40), (10, 10, 10)])
+def test_too_few_orders_or_a_single_day_show_no_rhythm(days_ago: tuple[int, ...]) -> None:
+    assert purchase_cycle(bought(*days_ago), NOW) is None
+
+
+orders_drawn = st.lists(st.integers(0, 2000), min_size=3, max_size=8).map(lambda days: bought(*days))
+
+
+@given(orders_drawn, st.randoms(use_true_random=False))
+def test_a_cycle_does_not_depend_on_the_order_of_rows(orders: list[tuple[datetime, Money]], chance: Any) -> None:
+    shuffled = orders.copy()
+    chance.shuffle(shuffled)
+    assert purchase_cycle(shuffled, NOW) == purchase_cycle(orders, NOW)
+
+
+@given(orders_drawn, st.integers(1, 400))
+def test_a_cycle_moves_with_its_orders(orders: list[tuple[datetime, Money]], days: int) -> None:
+    there = purchase_cycle(orders, NOW)
+    moved = purchase_cycle([(at + timedelta(days=days), total) for at, total in orders], NOW + timedelta(days=days))
+    assert (there is None) == (moved is None)
+    if there is not None and moved is not None:
+        assert (moved.interval_days, moved.swing_days, moved.overdue_days) == (
+            there.interval_days,
+            there.swing_days,
+            there.overdue_days,
+        )
+        assert moved.next_due == there.next_due + timedelta(days=days)
+
+
+@given(orders_drawn)
+def test_interval_and_swing_are_those_of_the_last_two_gaps(orders: list[tuple[datetime, Money]]) -> None:
+    newest, middle, oldest = sorted((at.date() for at, _ in orders), reverse=True)[:3]
+    cycle = purchase_cycle(orders, NOW)
+    if newest == oldest:
+        assert cycle is None
+        return
+    assert cycle is not None
+    assert 2 * cycle.interval_days - (newest - oldest).days in {0, 1}
+    gaps = ((newest - middle).days, (middle - oldest).days)
+    assert min(gaps) <= cycle.interval_days <= max(gaps)
+    assert cycle.swing_days == max(abs(gap - cycle.interval_days) for gap in gaps)
+
+
+# ---- quote strategies ------------------------------------------------------------------------------------------------
+
+MONITORS = PricedLine(12, cny(38_000), cny(31_500))
+ULTRASOUND = PricedLine(2, cny(285_000), cny(238_000))
+CONSERVATIVE, BALANCED, AGGRESSIVE = StrategyKind
+
+
+def test_three_strategies_for_twelve_monitors_to_the_fen() -> None:
+    held, middle, low = quote_strategies([MONITORS], payment_terms_days=60)
+    assert [strategy.kind for strategy in (held, middle, low)] == [CONSERVATIVE, BALANCED, AGGRESSIVE]
+    assert [strategy.price for strategy in (held, middle, low)] == [cny(444_300), cny(420_900), cny(393_600)]
+    assert [strategy.margin for strategy in (held, middle, low)] == [cny(66_300), cny(42_900), cny(15_600)]
+    assert [strategy.payment_terms_days for strategy in (held, middle, low)] == [30, 60, 60]
+    assert [strategy.terms_cost for strategy in (held, middle, low)] == [
+        Money(219_107, "CNY"),
+        Money(415_134, "CNY"),
+        Money(388_208, "CNY"),
+    ]
+    assert low.discount_share == 1 - Decimal(393_600) / 456_000
+    assert low.margin_share == Decimal(15_600) / 393_600
+    assert (held.price.words(Language.ZH), held.price.words(Language.EN)) == ("¥444,300", "CN¥444,300")
+
+
+def test_a_weak_credit_grade_keeps_every_strategy_within_standard_terms() -> None:
+    assert {
+        strategy.payment_terms_days
+        for strategy in quote_strategies([MONITORS], payment_terms_days=90, credit_grade="C")
+    } == {30}
+    assert [
+        strategy.payment_terms_days
+        for strategy in quote_strategies([MONITORS], payment_terms_days=90, credit_grade="B")
+    ] == [30, 90, 90]
+
+
+def test_payment_at_once_costs_nothing() -> None:
+    assert {strategy.terms_cost for strategy in quote_strategies([MONITORS], payment_terms_days=0)} == {cny(0)}
+
+
+def test_dearer_money_makes_terms_dearer_and_prices_no_different() -> None:
+    cheap, dear = (
+        quote_strategies([MONITORS], payment_terms_days=90, cost_of_capital_per_year=Decimal(rate))
+        for rate in ("0.03", "0.09")
+    )
+    assert [one.price for one in cheap] == [one.price for one in dear]
+    assert all(
+        one.terms_cost.amount_minor < other.terms_cost.amount_minor for one, other in zip(cheap, dear, strict=True)
+    )
+
+
+def test_rivals_and_price_concerns_change_the_words_and_never_a_figure() -> None:
+    plain, pressed = quote_strategies([MONITORS]), quote_strategies([MONITORS], rivals=1, price_concern=True)
+    assert [_figures(one) for one in plain] == [_figures(one) for one in pressed]
+    assert [one.why != other.why for one, other in zip(plain, pressed, strict=True)] == [False, True, True]
+    assert pressed[2].why == Text(
+        "有竞争对手在场，只在对方当场承诺时使用。",
+        "A competitor is in the deal: use it only against a commitment on the spot.",
+    )
+
+
+def _figures(strategy: QuoteStrategy) -> tuple[Any, ...]:
+    return strategy.price, strategy.margin, strategy.payment_terms_days, strategy.terms_cost
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [MONITORS, PricedLine(1, Money(100_00, "USD"), Money(90_00, "USD"))],
+        [PricedLine(1, cny(100), cny(101))],
+        [PricedLine(1, cny(100), cny(0))],
+    ],
+    ids=["no lines", "two currencies", "floor above list", "no floor"],
+)
+def test_lines_without_one_currency_or_a_sound_floor_are_refused(lines: list[PricedLine]) -> None:
+    with pytest.raises(SalesError) as caught:
+        quote_strategies(lines)
+    assert (caught.value.code, caught.value.path) == (ErrorCode.INVALID, ("lines",))
+
+
+@pytest.mark.parametrize(
+    ("total", "step"),
+    [
+        (cny(10_000_000), 100_00), (cny(10_000), 100_00), (Money(999_999, "CNY"), 10_00), (cny(1_200), 10_00), (cny(55), 10), (Money(99, "CNY"), 1),
+        (Money(880_000, "JPY"), 100), (Money(9_999, "JPY"), 10), (Money(55, "JPY"), 1),
+    ],
+)  # fmt: skip
+def test_prices_are_rounded_to_a_hundred_or_a_hundredth(total: Money, step: int) -> None:
+    assert rounding_step(total) == step
+
+
+def _line(quantity: int, list_minor: int, permille: int, currency: str = "CNY") -> PricedLine:
+    return PricedLine(quantity, Money(list_minor, currency), Money(max(1, list_minor * permille // 1000), currency))
+
+
+lines_drawn = st.lists(
+    st.builds(_line, st.integers(1, 60), st.integers(1, 90_000_000), st.integers(1, 1000)), min_size=1, max_size=5
+)
+terms_drawn = st.integers(0, 365)
+
+
+@given(lines_drawn, terms_drawn, st.sampled_from([None, "A", "B", "C", "D"]))
+def test_prices_lie_between_floor_and_list_and_fall_from_one_to_the_next(
+    lines: list[PricedLine], terms: int, grade: str | None
+) -> None:
+    listed = sum(line.list_price.amount_minor * line.quantity for line in lines)
+    floor = sum(line.floor_price.amount_minor * line.quantity for line in lines)
+    found = quote_strategies(lines, payment_terms_days=terms, credit_grade=grade)
+    prices = [strategy.price.amount_minor for strategy in found]
+    assert listed >= prices[0] >= prices[1] >= prices[2] >= floor
+    for strategy in found:
+        price = strategy.price.amount_minor
+        assert price == listed or price % rounding_step(Money(listed, "CNY")) == 0
+        assert strategy.margin.amount_minor == price - floor
+        assert 0 <= strategy.discount_share < 1
+        assert 0 <= strategy.margin_share < 1
+        assert 0 <= strategy.payment_terms_days <= terms
+        exact = Decimal(price) * Decimal("0.06") * strategy.payment_terms_days / 365
+        assert abs(strategy.terms_cost.amount_minor - exact) <= Decimal("0.5")
+
+
+@given(lines_drawn, st.data())
+def test_a_higher_floor_never_lowers_a_price_or_widens_a_margin(lines: list[PricedLine], data: st.DataObject) -> None:
+    raised = [
+        PricedLine(
+            line.quantity,
+            line.list_price,
+            Money(data.draw(st.integers(line.floor_price.amount_minor, line.list_price.amount_minor)), "CNY"),
+        )
+        for line in lines
+    ]
+    step = rounding_step(Money(sum(line.list_price.amount_minor * line.quantity for line in lines), "CNY"))
+    for before, after in zip(quote_strategies(lines), quote_strategies(raised), strict=True):
+        assert after.price.amount_minor >= before.price.amount_minor
+        assert after.margin.amount_minor <= before.margin.amount_minor + step
+
+
+@given(st.integers(1, 60), st.integers(10, 900_000), st.integers(700, 900))
+def test_all_three_follow_a_floor_that_rises_by_a_tenth(quantity: int, list_yuan: int, permille: int) -> None:
+    line = _line(quantity, list_yuan * 100, permille)
+    dearer = PricedLine(quantity, line.list_price, Money(line.floor_price.amount_minor * 11 // 10, "CNY"))
+    for before, after in zip(quote_strategies([line]), quote_strategies([dearer]), strict=True):
+        assert after.price.amount_minor > before.price.amount_minor
+        assert after.margin.amount_minor < before.margin.amount_minor
+
+
+# ---- operations ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Company:
+    """Two accounts with a deal each: Lei's in East China, Na's in South China; two products."""
+
+    database: Database
+    people: dict[str, Actor]
+    accounts: dict[str, UUID]
+    deals: dict[str, UUID]
+    monitor: Product
+    ultrasound: Product
+
+    def items(self, quantity: int = 3) -> list[Item]:
+        """Monitors and one ultrasound."""
+        return [Item(self.monitor.id, quantity, cny(36_500)), Item(self.ultrasound.id, 1, cny(280_000))]
+
+    async def quote(self, who: str = "lei", **changes: Any) -> Quote:
+        """Put an offer on Lei's deal."""
+        words: dict[str, Any] = {
+            "number": "Q-2026-001",
+            "opportunity_id": self.deals["hospital"],
+            "items": self.items(),
+            "payment_terms_days": 45,
+        }
+        async with self.database.open_uow(self.people[who]) as uow:
+            return await commerce.issue_quote(uow, **words | changes)
+
+    async def order(self, who: str = "lei", **changes: Any) -> Order:
+        """Take in a purchase of Lei's account."""
+        words: dict[str, Any] = {
+            "number": "O-001",
+            "account_id": self.accounts["hospital"],
+            "ordered_at": START - timedelta(days=20),
+            "items": self.items(),
+        }
+        async with self.database.open_uow(self.people[who]) as uow:
+            return await commerce.place_order(uow, **words | changes)
+
+    async def orders(self, purchases: list[Purchase], who: str = "system") -> int:
+        """Take in many."""
+        async with self.database.open_uow(self.people[who]) as uow:
+            return await commerce.place_orders(uow, purchases, source="ERP")
+
+    def purchase(self, number: str, **changes: Any) -> Purchase:
+        """One order of Lei's account as it comes in."""
+        words: dict[str, Any] = {
+            "account_id": self.accounts["hospital"],
+            "ordered_at": START - timedelta(days=9),
+            "items": tuple(self.items()),
+        }
+        return Purchase(number, **words | changes)
+
+    async def count(self, model: type[Base], who: str = "system") -> int:
+        """How many rows somebody sees."""
+        seen = select(func.count()).select_from(model.__table__).where(rows_visible(model, self.people[who]))
+        async with self.database.read() as connection:
+            return (await connection.execute(seen)).scalar_one()
+
+    async def counts(self) -> list[int]:
+        """How much there is of everything."""
+        async with self.database.read() as connection:
+            events = (await connection.execute(select(func.count()).select_from(AuditEvent))).scalar_one()
+        return [
+            events,
+            *[await self.count(model) for model in (Product, PriceBookEntry, Quote, QuoteLine, Order, OrderLine)],
+        ]
+
+
+@pytest.fixture
+async def company(database: Database) -> Company:
+    territories = await add_territories(database)
+    east, south = territories["east-china"], territories["south-china"]
+    people = {
+        "system": SYSTEM,
+        "lei": await add_colleague(database, "张磊", Role.REP, territories=[east]),
+        "na": await add_colleague(database, "李娜", Role.REP, territories=[south]),
+        "min": await add_colleague(database, "王敏", Role.MANAGER, territories=[east]),
+    }
+    for role in Role:
+        if role not in {Role.REP, Role.MANAGER}:
+            people[role.value] = await add_colleague(database, role.value, role)
+    async with database.open_uow(SYSTEM) as uow:
+        stages = await deals.ensure_pipeline(
+            uow, "new_business", Text("新签", "New business"), [StagePlan("proposal", Text("方案报价", "Proposal"))]
+        )
+        ids, deal_ids = {}, {}
+        for key, name, region, owner in (
+            ("hospital", "杭州第一医院", "华东", "lei"),
+            ("device", "广州医疗器械", "华南", "na"),
+        ):
+            account = await accounts.create_account(uow, name=name, region=region, owner_id=people[owner].user_id)
+            await uow.session.flush()
+            deal = await deals.open_opportunity(
+                uow, name=f"{name} 采购", stage=stages["proposal"], account_id=account.id
+            )
+            ids[key], deal_ids[key] = account.id, deal.id
+        monitor = await commerce.add_product(
+            uow,
+            code="CM-PM8",
+            name=Text("病人监护仪 PM8", "Patient Monitor PM8"),
+            list_price=cny(38_000),
+            floor_price=cny(31_500),
+        )
+        ultrasound = await commerce.add_product(
+            uow,
+            code="CM-US6",
+            name=Text("便携彩超 US6", "Portable Ultrasound US6"),
+            list_price=cny(285_000),
+            floor_price=cny(238_000),
+        )
+    return Company(database, people, ids, deal_ids, monitor, ultrasound)
+
+
+Refused = Callable[[Awaitable[object]], Awaitable[SalesError]]
+
+
+@pytest.fixture
+def refused(company: Company) -> Refused:
+    """The error of an operation that must change nothing."""
+
+    async def run(operation: Awaitable[object]) -> SalesError:
+        before = await company.counts()
+        with pytest.raises(SalesError) as caught:
+            await operation
+        assert await company.counts() == before
+        return caught.value
+
+    return run
+
+
+async def test_a_product_is_added_once(company: Company) -> None:
+    before = await company.counts()
+    async with company.database.open_uow(SYSTEM) as uow:
+        again = await commerce.add_product(
+            uow, code="CM-PM8", name=Text("别的", "Other"), list_price=cny(1), floor_price=cny(1)
+        )
+    assert (again.id, again.name_zh, await company.counts()) == (company.monitor.id, "病人监护仪 PM8", before)
+
+
+@pytest.mark.parametrize(
+    "floor", [cny(0), cny(40_000), Money(31_500_00, "USD")], ids=["zero", "above list", "other currency"]
+)
+async def test_an_unsound_floor_is_refused(company: Company, refused: Refused, floor: Money) -> None:
+    async def set_price() -> None:
+        async with company.database.open_uow(SYSTEM) as uow:
+            await commerce.set_price(
+                uow, await load(uow.session, SYSTEM, Product, company.monitor.id), cny(38_000), floor
+            )
+
+    error = await refused(set_price())
+    assert (error.code, error.path, error.text.zh) == (
+        ErrorCode.INVALID,
+        ("floorPrice",),
+        "CM-PM8 的底价须为正、不高于目录价、币种一致",
+    )
+
+
+async def test_a_new_price_ends_the_one_before(company: Company) -> None:
+    async with company.database.open_uow(SYSTEM) as uow:
+        await commerce.set_price(
+            uow, await load(uow.session, SYSTEM, Product, company.monitor.id), cny(39_000), cny(34_650)
+        )
+    entries = select(PriceBookEntry.floor_minor, PriceBookEntry.valid_to).where(
+        PriceBookEntry.product_id == company.monitor.id
+    )
+    async with company.database.read() as connection:
+        found = (await connection.execute(entries.order_by(PriceBookEntry.id))).all()
+    assert [tuple(row) for row in found] == [(31_500_00, START), (34_650_00, None)]
+
+
+async def test_a_quote_sums_its_lines_and_is_noted(company: Company) -> None:
+    quote = await company.quote()
+    assert (quote.total, quote.status, quote.issued_at, quote.account_id) == (
+        cny(389_500),
+        QuoteStatus.ISSUED,
+        START,
+        company.accounts["hospital"],
+    )
+    assert await company.count(QuoteLine) == 2
+    async with company.database.read() as connection:
+        event = (await connection.execute(select(AuditEvent.__table__).where(AuditEvent.subject_id == quote.id))).one()
+    assert event.action == "quote.issued"
+    assert len(event.detail["changes"]) == 3
+
+
+@pytest.mark.parametrize("status", list(QuoteStatus))
+async def test_only_what_the_customer_has_is_issued(company: Company, status: QuoteStatus) -> None:
+    quote = await company.quote(status=status)
+    assert (quote.issued_at is not None) == (
+        status not in {QuoteStatus.DRAFT, QuoteStatus.IN_APPROVAL, QuoteStatus.APPROVED}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "path"),
+    [
+        ({"number": " "}, ErrorCode.INVALID, ("number",)),
+        ({"items": []}, ErrorCode.INVALID, ("lines",)),
+        ({"items": [Item(UUID(int=1), 0, cny(1))]}, ErrorCode.INVALID, ("lines",)),
+        ({"items": [Item(UUID(int=1), 1, cny(-1))]}, ErrorCode.INVALID, ("lines",)),
+        (
+            {"items": [Item(UUID(int=1), 1, cny(1)), Item(UUID(int=1), 1, Money(1, "USD"))]},
+            ErrorCode.INVALID,
+            ("lines",),
+        ),
+        ({"items": [Item(UUID(int=1), 1, cny(1))]}, ErrorCode.NOT_FOUND, ("lines", "productId")),
+        ({"payment_terms_days": -1}, ErrorCode.INVALID, ("paymentTermsDays",)),
+        ({"opportunity_id": UUID(int=1)}, ErrorCode.NOT_FOUND, ("opportunityId",)),
+    ],
+)
+async def test_what_makes_no_quote_is_refused(
+    company: Company, refused: Refused, changes: dict[str, Any], code: ErrorCode, path: tuple[str, ...]
+) -> None:
+    error = await refused(company.quote(**changes))
+    assert (error.code, error.path) == (code, path)
+
+
+async def test_a_foreign_deal_and_a_taken_number_are_refused(company: Company, refused: Refused) -> None:
+    assert (await refused(company.quote("na"))).code is ErrorCode.NOT_FOUND
+    await company.quote()
+    error = await refused(company.quote())
+    assert (error.code, error.text.zh) == (ErrorCode.CONFLICT, "报价编号 Q-2026-001 已存在")
+
+
+async def change_quote(company: Company, quote: Quote, **values: Any) -> None:
+    async with company.database.open_uow(SYSTEM) as uow:
+        row = await load(uow.session, SYSTEM, Quote, quote.id)
+        for name, value in values.items():
+            setattr(row, name, value)
+        uow.note("quote.changed", row)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"total_minor": 1},
+        {"payment_terms_days": 90},
+        {"status": QuoteStatus.DRAFT, "number": "Q-9"},
+        {"valid_until": date(2027, 1, 1)},
+    ],
+)
+async def test_an_issued_quote_stands(company: Company, refused: Refused, values: dict[str, Any]) -> None:
+    quote = await company.quote()
+    error = await refused(change_quote(company, quote, **values))
+    assert (error.code, error.text.zh.endswith("已发出，不能再改")) == (ErrorCode.CONFLICT, True)
+
+
+async def test_an_issued_quote_is_accepted_and_a_draft_changes(company: Company) -> None:
+    await change_quote(company, await company.quote(), status=QuoteStatus.ACCEPTED)
+    await change_quote(company, await company.quote(number="Q-2", status=QuoteStatus.DRAFT), payment_terms_days=60)
+    async with company.database.read() as connection:
+        found = (await connection.execute(select(Quote.status, Quote.payment_terms_days).order_by(Quote.number))).all()
+    assert [tuple(row) for row in found] == [(QuoteStatus.DRAFT, 60), (QuoteStatus.ACCEPTED, 45)]
+
+
+@pytest.mark.parametrize("way", ["changed", "deleted"])
+async def test_the_lines_of_a_quote_stand(company: Company, refused: Refused, way: str) -> None:
+    quote = await company.quote()
+
+    async def touch() -> None:
+        async with company.database.open_uow(SYSTEM) as uow:
+            line = (await uow.session.execute(select(QuoteLine).limit(1))).scalar_one()
+            if way == "deleted":
+                await uow.session.delete(line)
+            else:
+                line.unit_price_minor -= 1
+            uow.note("quote.changed", quote)
+
+    assert (await refused(touch())).code is ErrorCode.CONFLICT
+
+
+async def test_an_order_sums_its_lines(company: Company) -> None:
+    order = await company.order(opportunity_id=company.deals["hospital"])
+    assert (order.total, order.ordered_at, await company.count(OrderLine)) == (
+        cny(389_500),
+        START - timedelta(days=20),
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "path"),
+    [
+        ({"number": ""}, ErrorCode.INVALID, ("number",)),
+        ({"items": ()}, ErrorCode.INVALID, ("lines",)),
+        ({"ordered_at": START + timedelta(days=1, seconds=1)}, ErrorCode.INVALID, ("orderedAt",)),
+        ({"account_id": UUID(int=1)}, ErrorCode.NOT_FOUND, ("accountId",)),
+        ({"opportunity_id": UUID(int=1)}, ErrorCode.NOT_FOUND, ("opportunityId",)),
+        ({"items": (Item(UUID(int=1), 1, cny(1)),)}, ErrorCode.NOT_FOUND, ("lines", "productId")),
+    ],
+)
+async def test_what_makes_no_order_is_refused_alone_and_in_bulk(
+    company: Company, refused: Refused, changes: dict[str, Any], code: ErrorCode, path: tuple[str, ...]
+) -> None:
+    error = await refused(company.order(**changes))
+    assert (error.code, error.path) == (code, path)
+    bulk = await refused(company.orders([company.purchase("O-0"), company.purchase(**{"number": "O-1"} | changes)]))
+    assert (bulk.code, bulk.path) == (code, path if "productId" in path else ("1", *path))
+
+
+async def test_a_deal_of_another_account_and_a_taken_number_are_refused(company: Company, refused: Refused) -> None:
+    assert (await refused(company.order("system", opportunity_id=company.deals["device"]))).path == ("opportunityId",)
+    assert (await refused(company.order("na"))).path == ("accountId",)
+    await company.order()
+    assert (await refused(company.order())).text.zh == "订单编号 O-001 已存在"
+    await company.order(source="ERP")
+
+
+async def test_orders_come_in_bulk_once(company: Company) -> None:
+    purchases = [company.purchase(f"O-{number}") for number in range(700)]
+    before = await company.counts()
+    assert await company.orders([*purchases, purchases[0]]) == 700
+    after = await company.counts()
+    assert (after[0] - before[0], await company.count(Order), await company.count(OrderLine)) == (1, 700, 1400)
+    assert await company.orders([*purchases, company.purchase("O-700")]) == 1
+    assert await company.orders(purchases) == 0
+    assert await company.orders([]) == 0
+    async with company.database.read() as connection:
+        batches = (
+            await connection.execute(select(ImportBatch.source, ImportBatch.row_count).order_by(ImportBatch.id))
+        ).all()
+        totals = set(
+            (await connection.execute(select(Order.total_minor).where(Order.import_batch_id.is_not(None)))).scalars()
+        )
+    assert ([tuple(batch) for batch in batches], totals) == ([("ERP", 2100), ("ERP", 3)], {389_500_00})
+
+
+SIGHTS = {
+    "lei": (1, 2, 1, 2, 2), "na": (0, 0, 0, 0, 2), "min": (1, 2, 1, 2, 2), "FINANCE": (1, 2, 1, 2, 2), "SALES_OPS": (1, 2, 1, 2, 2), "CSM": (0, 0, 0, 0, 0),
+    "EXECUTIVE": (0, 0, 0, 0, 0), "CURATOR": (0, 0, 0, 0, 0), "LEGAL": (0, 0, 0, 0, 0), "AUDITOR": (0, 0, 0, 0, 0), "DPO": (0, 0, 0, 0, 0), "ADMIN": (0, 0, 0, 0, 0),
+}  # fmt: skip
+
+
+async def test_who_reads_quotes_orders_and_prices(company: Company) -> None:
+    await company.quote()
+    await company.order()
+    seen = {
+        who: tuple([await company.count(model, who) for model in (Quote, QuoteLine, Order, OrderLine, PriceBookEntry)])
+        for who in SIGHTS
+    }
+    assert seen == SIGHTS
+    assert {await company.count(Product, who) for who in SIGHTS} == {2}
+
+
+@pytest.mark.parametrize("who", ["lei", "min", "FINANCE"])
+async def test_who_prices_sees_the_floor(company: Company, who: str) -> None:
+    assert str(field_visible(PriceBookEntry, "floor_price", company.people[who])) == "true"
