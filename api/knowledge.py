@@ -30,7 +30,7 @@ from api.reads import (
     to_one,
 )
 from api.scalars import enum
-from domain.kernel import Invalid, Language, Text
+from domain.kernel import Invalid, Language, Text, Unavailable
 from knowledge import CURATING, Content, Facets, Filter, Hit, KnowledgeKind, KnowledgeState
 
 enum(
@@ -282,7 +282,8 @@ class KnowledgeQueries:
         context = info.context
         check_size(first, "first")
         _check_query(query)
-        assert context.library is not None  # noqa: S101 - the server has one
+        if context.library is None:
+            raise Unavailable(Text("知识检索此刻不可用", "knowledge search does not serve now"))
         found = await context.library.search(context.reader, query, _filter(filter), first)
         never = filter and given(filter.state) not in {None, KnowledgeState.PUBLISHED}
         hits = [] if never else await _hits(context, found.hits)

@@ -12,7 +12,21 @@ from sqlalchemy import False_, select, tuple_
 from api.context import Context, Info
 from api.reads.filters import conditions
 from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
-from api.reads.shapes import SHAPES, Column, Derived, FirstOf, Localized, Related, Shape, Source
+from api.reads.shapes import (
+    SHAPES,
+    Below,
+    Column,
+    Derived,
+    Localized,
+    MoneyOf,
+    Part,
+    Related,
+    Shape,
+    Source,
+    ToAny,
+    ToOne,
+    Whole,
+)
 from api.reads.view import Order, View
 from domain import kernel
 from domain.kernel import Forbidden, Ref, Text, may_read
@@ -56,7 +70,7 @@ def money(amount_minor: str, currency: str, description: str) -> Any:
     def build(amount: int | None, code: str | None) -> kernel.Money | None:
         return None if amount is None or code is None else kernel.Money(amount, code)
 
-    return derived((amount_minor, currency), build, description)
+    return _declare(MoneyOf((amount_minor, currency), build), description)
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------
@@ -118,7 +132,7 @@ async def load_ref(context: Context, ref: Ref) -> Any:
 
 def to_one(column: str, description: str) -> Any:
     """A field that leads to the record whose id the column holds."""
-    source = Column(column)
+    source = ToOne(column)
 
     async def resolve(root: Any, info: Info) -> Any:
         id = root.__dict__[source.name]
@@ -133,7 +147,7 @@ def to_any(kind_column: str, id_column: str, description: str) -> Any:
     def build(kind: str | None, id: UUID | None) -> Ref | None:
         return None if kind is None or id is None else Ref(kind, id)
 
-    source = Derived((kind_column, id_column), build)
+    source = ToAny((kind_column, id_column), build)
 
     async def resolve(root: Any, info: Info) -> Any:
         ref = root.__dict__[source.name]
@@ -156,43 +170,43 @@ def part(
     A part's column `below` holds the object's id, `number` its number. With `show` the field has that value of the part,
     whose type `of` then names.
     """
-    source = FirstOf(numbers)
+    source = Part(numbers, below, number, of, show)
 
     async def resolve(root: Any, info: Info) -> Any:
         wanted = root.__dict__[source.name]
-        if wanted is None:
-            return None
-        shape, context = SHAPES[of] if of else source.target, info.context
-
-        async def fetch(keys: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], Any]:
-            view = shape.view(context.reader, context.language)
-            columns = [view.table.c[below], view.table.c[number]]
-            labelled = [columns[0].label("part_of"), columns[1].label("part_number")]
-            statement = select(*shape.select(view), *labelled).where(tuple_(*columns).in_(keys), view.rows())
-            rows = await context.rows(statement)
-            return {(row["part_of"], row["part_number"]): shape.build(row, view) for row in rows}
-
-        found = await context.load(("part", shape.entity, below, number), (root.row_id, wanted), fetch)
+        found = None if wanted is None else await _load_part(info.context, source, (root.row_id, wanted))
         return found if show is None or found is None else found.__dict__[show]
 
     return _declare(source, description, _taking(resolve))
 
 
+async def _load_part(context: Context, source: Part, key: tuple[UUID, int]) -> Any:
+    shape = source.target
+
+    async def fetch(keys: list[tuple[UUID, int]]) -> dict[tuple[UUID, int], Any]:
+        view = shape.view(context.reader, context.language)
+        below, number = view.table.c[source.below], view.table.c[source.number]
+        found = select(*shape.select(view), below.label("part_of"), number.label("part_number"))
+        rows = await context.rows(found.where(tuple_(below, number).in_(keys), view.rows()))
+        return {(row["part_of"], row["part_number"]): shape.build(row, view) for row in rows}
+
+    return await context.load(("part", shape.entity, source.below, source.number), key, fetch)
+
+
 # ---- lists -----------------------------------------------------------------------------------------------------------
 
 
-def _exactly(where: Where | None) -> Callable[[View], list[Any]]:
-    return lambda view: [view.table.c[name] == value for name, value in (where or {}).items()]
+def _below(source: Below) -> Listing:
+    def conditions(view: View) -> list[Any]:
+        return [view.table.c[name] == value for name, value in source.where.items()]
+
+    return Listing(source.target, source.order, source.column, conditions)
 
 
-def _below(source: Related, column: str, order: Order | None, where: Where | None) -> Listing:
-    shape = source.target
-    return Listing(shape, order or shape.order, column, _exactly(where))
-
-
-async def _listed(root: Any, context: Context, source: Related, listing: Listing, limit: int | None) -> list[Any]:
+async def _listed(root: Any, context: Context, source: Below, limit: int | None) -> list[Any]:
     if not root.__dict__[source.name]:
         return []
+    listing = _below(source)
 
     async def fetch(parents: list[UUID | None]) -> Mapping[UUID | None, list[Any]]:
         groups = await listing.read(context, parents, limit=limit)
@@ -203,32 +217,31 @@ async def _listed(root: Any, context: Context, source: Related, listing: Listing
 
 def many(column: str, description: str, *, order: Order | None = None, where: Where | None = None) -> Any:
     """A field with every row whose column holds the object's id; for lists that are short by nature."""
-    source = Related()
+    source = Below(column, order, where)
 
     async def resolve(root: Any, info: Info) -> list[Any]:
-        return await _listed(root, info.context, source, _below(source, column, order, where), None)
+        return await _listed(root, info.context, source, None)
 
     return _declare(source, description, _taking(resolve))
 
 
 def newest(column: str, description: str, *, where: Where | None = None) -> Any:
     """A field with the first rows, in their type's order, whose column holds the object's id."""
-    source = Related()
+    source = Below(column, None, where)
 
     async def resolve(root: Any, info: Info, last: int) -> list[Any]:
         check_size(last, "last")
-        return await _listed(root, info.context, source, _below(source, column, None, where), last)
+        return await _listed(root, info.context, source, last)
 
     return _declare(source, description, _taking(resolve, LAST))
 
 
 def connection(column: str, description: str, *, order: Order | None = None, where: Where | None = None) -> Any:
     """A field with the rows whose column holds the object's id, in pages."""
-    source = Related()
+    source = Below(column, order, where)
 
     async def resolve(root: Any, info: Info, first: int, after: str | None = None) -> Connection[Any]:
-        listing = _below(source, column, order, where)
-        page = paged(info.context, listing, root.row_id, first, after or None, source)
+        page = paged(info.context, _below(source), root.row_id, first, after or None, source)
         return page if root.__dict__[source.name] else empty_connection(begins_after=bool(after))
 
     return _declare(source, description, _taking(resolve, FIRST, AFTER))
@@ -262,7 +275,7 @@ def listing(description: str, *, filter: type | None = None, orders: Mapping[Any
     `orders` gives the order for each value of an enum. Where the field may be null it answers FORBIDDEN to a reader whose
     roles have no sight of the type; where it may not, such a reader finds it empty.
     """
-    source = Related()
+    source = Whole(filter, orders)
 
     async def resolve(root: Any, info: Info, first: int, after: str | None = None, **given: Any) -> Connection[Any]:
         context, shape = info.context, source.target

@@ -1,6 +1,6 @@
 """What a type of the schema declares about itself: its mapped class, and for each field where the value comes from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -84,6 +84,10 @@ class Column(Source):
         return row[f"{self.name}__{self.columns[0]}"]
 
 
+class ToOne(Column):
+    """The record whose id one column holds."""
+
+
 class Derived(Source):
     """A value built from columns by a pure function; null where all of them are withheld or null."""
 
@@ -97,14 +101,31 @@ class Derived(Source):
         return None if all(value is None for value in values) else self.build(*values)
 
 
-class FirstOf(Source):
-    """The first of several columns that holds something."""
+class MoneyOf(Derived):
+    """Money from an amount in minor units and its currency."""
 
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self.columns = columns
+
+class ToAny(Derived):
+    """The record of any type whose kind and id two columns hold."""
+
+
+class Part(Source):
+    """The part of the object that has the first number which the columns hold, or (with `show`) one value of that part."""
+
+    def __init__(self, numbers: tuple[str, ...], below: str, number: str, of: str | None, show: str | None) -> None:
+        self.columns = numbers
+        self.below = below
+        self.number = number
+        self.of = of
+        self.show = show
+
+    @cached_property
+    def target(self) -> "Shape":
+        """The shape of the part."""
+        return SHAPES[self.of] if self.of else shape_of(self.declaration.type)
 
     def read(self, row: Row, view: View) -> Any:
-        """Return it."""
+        """Return the number."""
         values = (row[f"{self.name}__{column}"] for column in self.columns)
         return next((value for value in values if value is not None), None)
 
@@ -137,6 +158,28 @@ class Related(Source):
     def read(self, row: Row, view: View) -> Any:
         """Whether the reader sees the field on this row."""
         return bool(row.get(f"{self.name}__seen", True))
+
+
+class Below(Related):
+    """The rows of another type whose column holds the object's id and whose other columns hold what `where` says."""
+
+    def __init__(self, column: str, order: Order | None, where: Mapping[str, Any] | None) -> None:
+        self.column = column
+        self.own_order = order
+        self.where = where or {}
+
+    @property
+    def order(self) -> Order:
+        """The order of the rows: the field's own, or their type's."""
+        return self.own_order or self.target.order
+
+
+class Whole(Related):
+    """Every row of a type, with the filter that may narrow it and the orders among which one may choose."""
+
+    def __init__(self, filter: type | None, orders: Mapping[Any, Order] | None) -> None:
+        self.filter = filter
+        self.orders = orders or {}
 
 
 @dataclass(eq=False)

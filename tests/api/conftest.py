@@ -21,7 +21,6 @@ from domain.kernel import SYSTEM, Actor, Base, Database, Language, Money, Role, 
 from domain.leads import Lead
 from domain.ledger import Signer
 from knowledge import Library
-from knowledge import Library
 from tests.factories import START, add_colleague, add_territories
 
 STAGES = (
@@ -158,7 +157,9 @@ def ask(company: Company, desk: Desk) -> Ask:
     ) -> Answer:
         actor = company.people[who] if isinstance(who, str) else who
         auditor = LedgerAuditor(company.database, SIGNER.public_key, list)
-        context = Context(company.database, actor, language, company.database.clock(), auditor, desk=desk, library=desk.library)
+        context = Context(
+            company.database, actor, language, company.database.clock(), auditor, desk=desk, library=desk.library
+        )
         result = await schema.execute(document, variable_values=variables, context_value=context)
         return Answer(result.data, [error.formatted for error in result.errors or []])  # type: ignore[misc]
 

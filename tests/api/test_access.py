@@ -1,5 +1,6 @@
 """One table over every kind of caller: what they find, and that nothing withheld comes through any door."""
 
+from dataclasses import replace
 from typing import Any
 
 from graphql import GraphQLObjectType, get_named_type
@@ -86,6 +87,33 @@ async def _check_masks(company: Company, ask: Ask, who: str, root: str) -> None:
                 assert _empty(shown), (who, entity, name)
             elif name in columns and not isinstance(true, dict):
                 assert shown == true, (who, entity, name)
+
+
+async def test_several_roles_add_up_row_by_row(company: Company, ask: Ask) -> None:
+    """As a seller lei sees everything of his own; as FINANCE the names and amounts of all."""
+    lei = company.people["lei"]
+    both = replace(lei, reaches=lei.reaches + company.people["FINANCE"].reaches)
+    document = "{ accounts { edges { node { name industry owner { name } contacts { totalCount edges { node { name } } } opportunities { totalCount } activities { id } } } } }"
+    answer = await ask(document, both)
+    assert answer.errors == []
+    device, parts, hospital = (edge["node"] for edge in answer.data["accounts"]["edges"])
+    assert (device["name"], device["industry"], device["owner"], device["activities"]) == (
+        "广州医疗器械",
+        None,
+        None,
+        [],
+    )
+    assert device["contacts"] == {"totalCount": 0, "edges": []}
+    assert device["opportunities"] == {"totalCount": 3}
+    for mine in (parts, hospital):
+        assert (mine["industry"], mine["owner"], mine["contacts"]["totalCount"]) == ("hospital", {"name": "张磊"}, 1)
+        assert len(mine["activities"]) == 4
+    deals = (await ask("{ opportunities(orderBy: CLOSE_DATE_ASC) { edges { node { name closeDate } } } }", both)).data[
+        "opportunities"
+    ]["edges"]
+    assert [edge["node"]["closeDate"] is None for edge in deals] == [False] * 6 + [True] * 3
+    owned = "query($owner: ID!) { opportunities(filter: { ownerId: $owner }) { totalCount } }"
+    assert (await ask(owned, both, owner=company.user("na"))).data == {"opportunities": {"totalCount": 0}}
 
 
 async def test_withheld_fields_cannot_be_found_out_by_filter_or_order(company: Company, ask: Ask) -> None:

@@ -27,7 +27,7 @@ def _literal(kind: Any) -> str:
     if is_non_null_type(kind):
         return _literal(kind.of_type)
     if isinstance(kind, GraphQLEnumType):
-        return next(iter(kind.values))
+        return str(next(iter(kind.values)))
     if isinstance(kind, GraphQLInputObjectType):
         fields = (
             f"{name}: {_literal(field.type)}" for name, field in kind.fields.items() if is_required_input_field(field)

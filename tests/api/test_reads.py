@@ -87,6 +87,7 @@ STATEMENTS = {
     "{ accounts { edges { node { owner { name } } } } leads { edges { node { owner { name } } } } }": 3,
     "{ a: accounts { edges { node { contacts { totalCount } } } } }": 2,
     "{ contacts { edges { node { contactPoints { masked } account { name } } } } }": 3,
+    '{ contacts { edges { node { contactability(purpose: "marketing") { channel light } } } } }': 3,
     "{ viewer { name roles } }": 2,
     "{ pipelineByStage { count totals { amount } stage { label } } }": 1,
     "{ auditEvents { edges { node { action } } } }": 1,
