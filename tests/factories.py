@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from domain import people
-from domain.kernel import SYSTEM, Actor, Database, Role, Text
+from sqlalchemy import text
+
+from domain import ledger, people
+from domain.kernel import SYSTEM, Actor, ActorKind, Database, Ref, Role, Text
 
 START = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
 """Monday, 09:30 in Shanghai: when every test begins."""
@@ -84,3 +87,60 @@ async def add_colleague(
                 for brand in labels or [None]:
                     await people.grant_role(uow, user, role, territory=territory, brand=brand)
     return await sign_in(database, address)
+
+
+SIGNER = ledger.Signer(bytes(range(32)))
+"""The one who signs the heads of test ledgers."""
+LEI = Actor(ActorKind.USER, UUID(int=7), "张磊")
+"""Somebody who does things, where it does not matter who."""
+
+
+class Board:
+    """A place where ledger heads are published: a list."""
+
+    def __init__(self) -> None:
+        self.heads: list[ledger.Head] = []
+
+    def __call__(self, head: ledger.Head) -> None:
+        self.heads.append(head)
+
+
+async def note(database: Database, action: str = "account.viewed", subject: Ref | None = None, **more: Any) -> str:
+    """One event in the ledger; its digest."""
+    async with database.open_uow(LEI) as uow:
+        ref = subject or Ref("Account", uow.new_id())
+        uow.note(action, ref, **more)
+    return uow.digests[ref]
+
+
+async def fill_ledger(database: Database, clock: Clock, *batches: int) -> Board:
+    """Batches of events, each sealed a second after the one before."""
+    board = Board()
+    for size in batches:
+        for number in range(size):
+            await note(database, detail={"备注": f"第{number}次", "amount_minor": number, "reason": None})
+        clock.advance(seconds=1)
+        await ledger.seal(database, SIGNER, board)
+    return board
+
+
+async def verify_ledger(database: Database, **more: Any) -> ledger.Verification:
+    """What an audit with the test signer's key finds."""
+    async with database.read() as connection:
+        return await ledger.verify(connection, SIGNER.public_key, **more)
+
+
+async def execute(database: Database, *statements: str) -> None:
+    """Change the database behind the product's back."""
+    async with database.writer.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def checkpoint(database: Database) -> None:
+    """Bring everything that was committed into the SQLite file itself, so that the file can be copied."""
+    async with database.writer.connect() as connection:
+        await connection.rollback()
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        await raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -191,8 +191,9 @@ def _field_changes(row: Base, verb: str) -> dict[str, FieldChange]:
         history = state.attrs[prop.key].history
         personal = bool(prop.columns[0].info.get("personal"))
         now = getattr(row, prop.key)
-        if verb == "created" and now is not None:
-            changes[prop.key] = FieldChange(None, now, personal)
+        if verb == "created":
+            if now is not None:
+                changes[prop.key] = FieldChange(None, now, personal)
         elif verb == "deleted":
             changes[prop.key] = FieldChange(now, None, personal)
         elif history.has_changes():
@@ -368,4 +369,5 @@ async def insert_rows(uow: UnitOfWork, model: type[Base], rows: list[dict[str, A
             "updated_by_id": user_id,
         }
         rows = [stamp | row for row in rows]
-    await uow.session.execute(insert(model), rows)
+    # Without this every change in which columns are null begins another statement.
+    await uow.session.execute(insert(model).execution_options(render_nulls=True), rows)

@@ -257,7 +257,7 @@ class Head:
         try:
             key = Ed25519PublicKey.from_public_bytes(public_key)
             key.verify(bytes.fromhex(self.signature), canonical(self.statement()))
-        except (InvalidSignature, ValueError):
+        except (InvalidSignature, TypeError, ValueError):
             return False
         return True
 

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import hashlib
 import hmac
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -54,6 +55,7 @@ from domain.ledger.policy import (
 SEAL_LOCK = 0x534F5254
 SEAL_BATCH = 5_000
 READ_BATCH = 2_000
+_UNREADABLE = (LookupError, TypeError, ValueError, OverflowError)
 
 Holders = frozenset[UUID]
 
@@ -269,7 +271,8 @@ async def _seal_batch(database: Database, signer: Signer) -> None:
     async with database.open_uow(SYSTEM) as uow:
         if not database.embedded:
             await uow.session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK)))
-        tree = await _tree(uow.session, signer)
+        connection = await uow.session.connection()
+        tree = await _tree(connection, signer.public_key)
         # Never "after the last seq": PostgreSQL commits out of order.
         waiting = select(AuditEvent.seq, AuditEvent.digest).where(AuditEvent.sealed_at.is_(None))
         seqs, places = hashlib.sha256(), []
@@ -281,26 +284,31 @@ async def _seal_batch(database: Database, signer: Signer) -> None:
             return
         place = update(AuditEvent).where(AuditEvent.seq == bindparam("of_seq"))
         place = place.values(leaf_index=bindparam("leaf"), sealed_at=uow.now)
-        await (await uow.session.connection()).execute(place, places)
+        await connection.execute(place, places)
         head = signer.sign(tree.size, tree.root(), seqs.hexdigest(), uow.now)
         uow.session.add(LedgerHead(**asdict(head), frontier=[node.hex() for node in tree.frontier]))
 
 
-async def _tree(session: AsyncSession, signer: Signer) -> CompactRange:
+async def _tree(connection: AsyncConnection, public_key: bytes) -> CompactRange:
     """The tree of the newest head, checked against its signature: a forged state must not be signed again."""
-    last = (await session.scalars(select(LedgerHead).order_by(_NEWEST).limit(1))).first()
-    if last is None:
-        return CompactRange()
-    tree = CompactRange(last.size, [bytes.fromhex(node) for node in last.frontier])
-    head = Head(*(getattr(last, field.name) for field in fields(Head)))
-    if tree.root() != head.root_hash or not head.signed_by(signer.public_key):
+    newest = _HEAD.add_columns(LedgerHead.frontier).order_by(_NEWEST).limit(1)
+    try:
+        row = (await connection.execute(newest)).first()
+        if row is None:
+            return CompactRange()
+        *signed, frontier = row
+        head, tree = Head(*signed), CompactRange(row.size, [bytes.fromhex(node) for node in frontier])
+        genuine = head.signed_by(public_key) and tree.root() == head.root_hash
+    except _UNREADABLE as error:
+        raise LedgerProblem(UNREADABLE_HEAD) from error
+    if not genuine or len(tree.frontier) != head.size.bit_count():
         raise LedgerProblem(OTHER_HEAD, size=head.size)
     return tree
 
 
+Take = Callable[[Entry], None]
 Progress = Callable[[int], None] | None
 """Told the number of events in each batch that was checked."""
-_UNREADABLE = (LookupError, TypeError, ValueError, OverflowError)
 CONTENT = tuple(field.name for field in fields(Content))
 _PLACE = (AuditEvent.seq, AuditEvent.digest, AuditEvent.leaf_index, AuditEvent.sealed_at)
 _ENTRY = select(*_PLACE, *(getattr(AuditEvent, name) for name in CONTENT))
@@ -320,7 +328,9 @@ class Verification:
 
 def _entry(row: Sequence[Any]) -> Entry:
     seq, digest, leaf_index, sealed_at, *content = row
-    return Entry(seq, Content(*content), digest, leaf_index, sealed_at)
+    # SQLite keeps 5.5 and "x" in a column of integers.
+    leaf = None if leaf_index is None else operator.index(leaf_index)
+    return Entry(seq, Content(*content), digest, leaf, sealed_at)
 
 
 async def verify(
@@ -351,6 +361,7 @@ async def verify(
     try:
         stored = await _stored_heads(connection)
         verified = await _audit(connection, Audit(stored, witnesses, public_key, since), progress)
+        await _tree(connection, public_key)
     except LedgerProblem as found:
         return Verification(False, events, sealed, stored[-1] if stored else None, found.text, None)
     return Verification(True, events, sealed, stored[-1] if stored else None, None, verified)
@@ -358,7 +369,8 @@ async def verify(
 
 async def _stored_heads(connection: AsyncConnection) -> list[Head]:
     try:
-        return [Head(*row) for row in await connection.execute(_HEAD.order_by(LedgerHead.size))]
+        rows = (await connection.execute(_HEAD.order_by(LedgerHead.size))).all()
+        return [Head(operator.index(size), *signed) for size, *signed in rows]
     except _UNREADABLE as error:
         raise LedgerProblem(UNREADABLE_HEAD) from error
 
@@ -373,9 +385,6 @@ async def _audit(connection: AsyncConnection, audit: Audit, progress: Progress) 
     return audit.finish(before)
 
 
-Take = Callable[[Entry], None]
-
-
 async def _feed(connection: AsyncConnection, statement: Select[Any], take: Take, progress: Progress) -> None:
     read = 0
     try:
@@ -386,19 +395,22 @@ async def _feed(connection: AsyncConnection, statement: Select[Any], take: Take,
                 read += len(rows)
                 if progress is not None:
                     progress(len(rows))
-    except _UNREADABLE as error:
-        raise await _unreadable(connection, statement.offset(read)) from error
+    except _UNREADABLE:
+        await _name_unreadable(connection, statement.offset(read))
+        raise
 
 
-async def _unreadable(connection: AsyncConnection, statement: Select[Any]) -> LedgerProblem:
-    """Name the row in a batch that holds what its columns cannot hold."""
+async def _name_unreadable(connection: AsyncConnection, statement: Select[Any]) -> None:
+    """Look in a batch for the row that holds what its columns cannot hold.
+
+    Raises LedgerProblem with its number.
+    """
     numbers = await connection.execute(statement.with_only_columns(AuditEvent.seq).limit(READ_BATCH))
     for seq in numbers.scalars().all():
         try:
-            (await connection.execute(_ENTRY.where(AuditEvent.seq == seq))).one()
-        except _UNREADABLE:
-            break
-    return LedgerProblem(UNREADABLE_EVENT, seq=seq)
+            _entry((await connection.execute(_ENTRY.where(AuditEvent.seq == seq))).one())
+        except _UNREADABLE as error:
+            raise LedgerProblem(UNREADABLE_EVENT, seq=seq) from error
 
 
 async def prove(connection: AsyncConnection, event_id: UUID) -> InclusionProof:
