@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, select
@@ -345,6 +346,50 @@ async def move_opportunity(
     opportunity.loss_reason = loss_reason
     uow.note("opportunity.moved", opportunity, {"stage": stage.key})
     await uow.session.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedDeal:
+    """One deal as another system exports it; `worked_in` is the stage of a closed deal before it closed, if known."""
+
+    external_id: str
+    name: str
+    account_id: UUID | None
+    owner_id: UUID | None
+    territory_id: UUID | None
+    stage: Stage
+    worked_in: Stage | None
+    amount: Money | None
+    opened_at: datetime
+    closed_at: datetime | None
+    close_date: date | None
+
+
+def imported_rows(
+    uow: UnitOfWork, source: str, deals: Iterable[tuple[UUID, ImportedDeal]]
+) -> dict[type[Base], list[dict[str, Any]]]:
+    """The rows of deals with given ids, each with its stays in stages as far as the export tells of them."""
+    opportunities, stays = [], []
+    for id, deal in deals:
+        opportunities.append({
+            "id": id, "name": deal.name, "account_id": deal.account_id, "pipeline_id": deal.stage.pipeline_id, "stage_id": deal.stage.id,
+            "amount_minor": deal.amount.amount_minor if deal.amount else None, "currency": deal.amount.currency if deal.amount else None,
+            "close_date": deal.close_date, "owner_id": deal.owner_id, "territory_id": deal.territory_id,
+            "forecast_category": deal.stage.default_forecast_category, "opened_at": deal.opened_at,
+            "stage_entered_at": deal.closed_at or deal.opened_at, "closed_at": deal.closed_at, "source": source, "external_id": deal.external_id,
+        })  # fmt: skip
+        stays += [{"id": uow.new_id(), "opportunity_id": id} | stay for stay in _stays(deal)]
+    return {Opportunity: opportunities, StageTransition: stays}
+
+
+def _stays(deal: ImportedDeal) -> list[dict[str, Any]]:
+    last = {"from_stage_id": None, "to_stage_id": deal.stage.id, "entered_at": deal.opened_at, "left_at": None}
+    if deal.closed_at is None:
+        return [last]
+    if deal.worked_in is None:
+        return [last | {"entered_at": deal.closed_at}]
+    worked = last | {"to_stage_id": deal.worked_in.id, "left_at": deal.closed_at}
+    return [worked, last | {"from_stage_id": deal.worked_in.id, "entered_at": deal.closed_at}]
 
 
 async def set_contact_role(

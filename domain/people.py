@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, func, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,6 +37,10 @@ class User(Record):
     language: Mapped[Language] = mapped_column(default=Language.ZH)
     time_zone: Mapped[str] = mapped_column(default="Asia/Shanghai")
     disabled_at: Mapped[datetime | None]
+    source: Mapped[str | None]
+    external_id: Mapped[str | None]
+
+    __table_args__ = (UniqueConstraint("source", "external_id"),)
 
 
 class Territory(Record):
