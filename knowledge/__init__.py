@@ -17,8 +17,9 @@ from knowledge.service import (
     Facets,
     ImportedItem,
     KnowledgeChanged,
-    add_imported,
     draft,
+    imported_rows,
+    index_imported,
     publish,
     retire,
     revise,
@@ -28,6 +29,7 @@ from knowledge.service import (
 
 __all__ = [
     "CURATING", "CachedVector", "Content", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeItem", "KnowledgeKind",
-    "KnowledgeState", "KnowledgeVersion", "Library", "Passage", "Publication", "Retrieval", "SearchResult", "Situation", "Wanted", "add_imported", "draft",
+    "KnowledgeState", "KnowledgeVersion", "Library", "Passage", "Publication", "Retrieval", "SearchResult", "Situation", "Wanted", "draft",
+    "imported_rows", "index_imported",
     "publish", "retire", "revise", "stored_content", "submit",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
 
-from domain.kernel import Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
+from domain.kernel import Base, Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
 from knowledge import text
 from knowledge.model import (
     CURATING,
@@ -197,33 +197,42 @@ class ImportedItem:
     licence: str | None
 
 
-async def add_imported(uow: UnitOfWork, batch_id: UUID, external_source: str, items: Sequence[ImportedItem]) -> int:
-    """Publish entries that are not there yet, in bulk; the caller notes the batch. Returns how many were new."""
-    ids = [item.external_id for item in items]
-    same = (KnowledgeItem.external_source == external_source) & KnowledgeItem.external_id.in_(ids)
+async def imported_rows(
+    uow: UnitOfWork, external_source: str, items: Sequence[ImportedItem]
+) -> dict[type[Base], list[dict[str, Any]]]:
+    """The rows of the entries that are not there yet, which the caller inserts as a batch and then has indexed.
+
+    Raises Invalid for content that cannot be kept.
+    """
+    same = (KnowledgeItem.external_source == external_source) & KnowledgeItem.external_id.in_([item.external_id for item in items])
     known = set((await uow.session.execute(select(KnowledgeItem.external_id).where(same))).scalars())
     fresh = [(uow.new_id(), item, item.content.checked()) for item in items if item.external_id not in known]
-    await insert_rows(uow, KnowledgeItem, [
+    entries = [
         {
             "id": item_id, "kind": item.kind, "language": item.language, "state": KnowledgeState.PUBLISHED, "owner_id": None, "published_number": 1, "draft_number": None,
             "effective_from": content.effective_from, "expires_at": content.expires_at, "source": item.source, "licence": item.licence,
-            "external_source": external_source, "external_id": item.external_id, "import_batch_id": batch_id, **content.facets.lists(),
+            "external_source": external_source, "external_id": item.external_id, **content.facets.lists(),
         }
         for item_id, item, content in fresh
-    ])  # fmt: skip
-    await insert_rows(uow, KnowledgeVersion, [
+    ]  # fmt: skip
+    versions = [
         {
             "id": uow.new_id(), "item_id": item_id, "number": 1, "state": KnowledgeState.PUBLISHED, "title": content.title, "body": content.body,
             "facets": content.stored_facets(), "author_id": None, "submitted_at": None, "published_at": uow.now, "published_by_id": uow.actor.user_id,
-            "created_at": uow.now, "import_batch_id": batch_id,
+            "created_at": uow.now,
         }
         for item_id, _, content in fresh
-    ])  # fmt: skip
-    rows = [row for item_id, _, content in fresh for row in _passages(item_id, 1, content)]
+    ]  # fmt: skip
+    return {KnowledgeItem: entries, KnowledgeVersion: versions}
+
+
+async def index_imported(uow: UnitOfWork, versions: Sequence[dict[str, Any]]) -> None:
+    """Cut inserted first versions into passages, so that they can be found from this commit on."""
+    if not versions:
+        return
+    rows = [row for each in versions for row in _passages(each["item_id"], 1, Content(each["title"], each["body"]))]
     await _store_passages(uow, rows)
-    if fresh:
-        uow.emit(KnowledgeChanged(fresh[0][0]))
-    return len(fresh)
+    uow.emit(KnowledgeChanged(versions[0]["item_id"]))
 
 
 def changed(content: Content, change: dict[str, Any]) -> Content:
