@@ -95,6 +95,11 @@ class Settings(BaseSettings):
         return self.env is Environment.PRODUCTION
 
     @property
+    def embeds(self) -> bool:
+        """Whether search uses an embedding model; without one it goes by words alone."""
+        return self.embedding_model != "off"
+
+    @property
     def database(self) -> str:
         """The database's URL; a SQLite file in the home directory unless another is set."""
         return self.database_url or f"sqlite+aiosqlite:///{self.home / 'sortie.db'}"

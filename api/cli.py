@@ -1,0 +1,250 @@
+"""The command `sortie`: serve, migrate, load, sign in, audit. Progress goes to stderr, results to stdout."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+# Each command imports what it needs: `sortie --help` must not wait for the web, the database or the model.
+if TYPE_CHECKING:
+    from api.settings import Settings
+    from domain.kernel import Database, Text
+    from domain.ledger import Verification
+
+T = TypeVar("T")
+
+FAILED = 1
+
+
+def reader_is_chinese(environment: Mapping[str, str]) -> bool:
+    """Whether the person at the terminal reads Chinese: SORTIE_LANGUAGE decides, then the locale's variables."""
+    for name in ("SORTIE_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        if environment.get(name):
+            return environment[name].lower().startswith("zh")
+    return False
+
+
+CHINESE = reader_is_chinese(os.environ)
+
+
+def pick(zh: str, en: str) -> str:
+    """The words in the reader's language."""
+    return zh if CHINESE else en
+
+
+app = typer.Typer(
+    name="sortie",
+    help=pick(
+        "销售团队的 GraphQL 服务，内置可审计的 AI 助手。",
+        "A GraphQL API server with an audited AI assistant for sales teams.",
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+imports = typer.Typer(help=pick("导入真实数据。", "Bring real data in."), no_args_is_help=True)
+audits = typer.Typer(help=pick("审计账本。", "Audit the ledger."), no_args_is_help=True)
+app.add_typer(imports, name="import")
+app.add_typer(audits, name="audit")
+
+Port = Annotated[int | None, typer.Option(help=pick("监听端口", "The port to listen on"), min=0, max=65_535)]
+Host = Annotated[str | None, typer.Option(help=pick("监听地址", "The address to listen on"))]
+
+
+def words(text: "Text") -> str:
+    """A text in the reader's language."""
+    return text.zh if CHINESE else text.en
+
+
+def say(text: "Text") -> None:
+    """Tell the person at the terminal how it goes."""
+    typer.echo(words(text), err=True)
+
+
+def fail(line: str) -> NoReturn:
+    """Say what went wrong and end."""
+    typer.echo(f"{pick('错误：', 'error: ')}{line}", err=True)
+    raise typer.Exit(FAILED)
+
+
+@contextmanager
+def bar(text: "Text") -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that shows how far a long step has come, from when the step first reports."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    progress = Progress(console=Console(stderr=True))
+    task = progress.add_task(words(text))
+
+    def report(done: int, total: int) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if progress.live.is_started:
+            progress.stop()
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """End with one clear line for everything that is not a bug."""
+    from sqlalchemy.exc import DBAPIError
+
+    from domain.kernel import SalesError
+
+    try:
+        yield
+    except SalesError as error:
+        where = f"{'.'.join(error.path)}: " if error.path else ""
+        fail(f"{where}{words(error.text)}")
+    except DBAPIError as error:
+        fail(f"{pick('数据库错误', 'the database says')}: {error.orig}")
+    except OSError as error:
+        fail(str(error))
+
+
+def settings_of(**changes: Any) -> "Settings":
+    """The settings of this environment and of `.env` here, with what the command line changes."""
+    from dotenv import load_dotenv
+    from pydantic import ValidationError
+
+    from api.settings import Settings
+
+    load_dotenv(Path(".env"))
+    try:
+        return Settings(**{name: value for name, value in changes.items() if value is not None})
+    except ValidationError as error:
+        lines = [f"SORTIE_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
+        fail("\n".join(line.removeprefix("SORTIE_: ") for line in lines))
+
+
+async def _with_database(settings: "Settings", work: Callable[["Database"], Coroutine[Any, Any, T]]) -> T:
+    """Work with a database that is there and up to date; neither is brought about on the way."""
+    from api.storage import OUTDATED, open_database
+    from domain.kernel import Conflict
+    from migrations import is_current
+
+    if not await is_current(settings.database):
+        raise Conflict(OUTDATED)
+    database = open_database(settings)
+    try:
+        return await work(database)
+    finally:
+        await database.close()
+
+
+@app.command(help=pick("启动服务（不加载演示数据）。", "Serve the API; never loads the demo company."))
+def serve(port: Port = None, host: Host = None) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    from api import serving
+
+    settings = settings_of(port=port, host=host)
+    with readable_errors():
+        serving.serve(settings, say)
+
+
+@app.command(
+    help=pick(
+        "准备模型、升级数据库、向空库加载演示公司，然后启动服务。",
+        "Prepare the model, migrate, load the demo company into an empty database, then serve.",
+    )
+)
+def start(port: Port = None, host: Host = None) -> None:
+    """Do everything that `make run` does after the installation."""
+    from api import serving
+
+    settings = settings_of(port=port, host=host)
+    with readable_errors():
+        serving.prepare(settings, say, bar)
+        serving.serve(settings, say)
+
+
+@app.command(help=pick("把数据库升级到最新结构。", "Bring the database to the newest schema."))
+def migrate() -> None:
+    """Migrate."""
+    from domain.kernel import Text
+    from migrations import migrate as bring
+
+    settings = settings_of()
+    with readable_errors():
+        settings.home.mkdir(parents=True, exist_ok=True)
+        changed = asyncio.run(bring(settings.database, lambda step: say(Text(f"已应用：{step}", f"applied: {step}"))))
+    say(
+        Text("数据库已升级", "the database is up to date now")
+        if changed
+        else Text("数据库已是最新", "the database was up to date")
+    )
+
+
+@app.command(
+    help=pick("为用户签发访问令牌（标准输出仅含令牌）。", "Sign an access token for a user; stdout is the token alone.")
+)
+def token(
+    email: Annotated[str, typer.Argument(help=pick("用户邮箱", "The user's email address"))],
+    hours: Annotated[float | None, typer.Option(help=pick("有效小时数", "How many hours it holds"))] = None,
+) -> None:
+    """Print a token."""
+    from api.auth import issue
+
+    settings = settings_of(token_hours=hours)
+    with readable_errors():
+        typer.echo(asyncio.run(_with_database(settings, lambda database: issue(database, settings, email))))
+
+
+@app.command(help=pick("输出 GraphQL 模式（SDL）。", "Print the GraphQL schema (SDL)."))
+def schema() -> None:
+    """Print the schema."""
+    from api.printed import printed_schema
+
+    sys.stdout.write(printed_schema())
+
+
+@audits.command(
+    "verify",
+    help=pick(
+        "验证账本：可信则退出码为 0，否则为 1。", "Verify the ledger: exit status 0 when it is sound, 1 when not."
+    ),
+)
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help=pick(
+                "另行保存的账本头：一行 JSON，或 @文件", "A ledger head kept elsewhere: its line, or @FILE with it"
+            )
+        ),
+    ] = None,
+) -> None:
+    """Verify the whole ledger."""
+    from domain.kernel import Text
+
+    settings = settings_of()
+    with readable_errors():
+        found = asyncio.run(_with_database(settings, lambda database: _audit(database, settings, head)))
+    say(Text(f"事件 {found.events} 条，已封存 {found.sealed} 条", f"{found.events} events, {found.sealed} sealed"))
+    if found.head is not None:
+        typer.echo(found.head.line().decode())
+    if found.problem is not None:
+        fail(words(found.problem))
+    say(Text("账本可信", "the ledger is sound"))
+
+
+async def _audit(database: "Database", settings: "Settings", head: str | None) -> "Verification":
+    from api.notary import Notary, remembered_head
+    from domain.kernel import Text
+
+    remembered = None if head is None else remembered_head(head)
+    with bar(Text("验证账本", "verifying the ledger")) as progress:
+        return await Notary.of(database, settings).audit(remembered=remembered, progress=progress)
+
+
+def main() -> None:
+    """Run the command."""
+    app()

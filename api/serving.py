@@ -1,0 +1,145 @@
+"""One server process: its socket, its signals, and what it says when it is ready."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
+
+from api.app import PATH, opened
+from api.jobs import find_model
+from api.settings import Settings
+from api.storage import ensure_schema
+from domain.kernel import Text, Unavailable
+from knowledge.embedding import ModelUnusableError
+from knowledge.packaged_model import Progress
+
+Say = Callable[[Text], None]
+"""Tells the person at the terminal how it goes."""
+Bar = Callable[[Text], AbstractContextManager[Progress]]
+"""Shows how far a long step has come."""
+
+GRACE_SECONDS = 10
+LARGEST_MESSAGE_BYTES = 256 * 1024
+
+
+def prepare(settings: Settings, say: Say, bar: Bar) -> None:
+    """Have the embedding model and the newest schema; without a model, search goes on by words alone.
+
+    Raises Unavailable for a model directory that is named and cannot be used.
+    """
+    if settings.embeds:
+        _prepare_model(settings, say, bar)
+    asyncio.run(ensure_schema(settings))
+
+
+def _prepare_model(settings: Settings, say: Say, bar: Bar) -> None:
+    try:
+        with bar(Text("准备向量模型", "preparing the embedding model")) as progress:
+            find_model(settings, progress)
+    except ModelUnusableError as error:
+        if settings.embedding_directory is not None:
+            raise
+        say(error.text)
+
+
+def serve(settings: Settings, say: Say) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way.
+
+    Raises Unavailable when the address is taken, and what `app.opened` raises.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("sortie").setLevel(logging.INFO)
+    listener = _listener(settings.host, settings.port)
+    try:
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+            runner.run(_serve(settings, listener, say))
+    finally:
+        listener.close()
+
+
+async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
+    await ensure_schema(settings)
+    async with opened(settings) as service:
+        config = uvicorn.Config(
+            service.app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            ws_max_size=LARGEST_MESSAGE_BYTES,
+        )
+        await _Server(config, lambda: say(_welcome(settings, listener))).serve(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A bound socket; it begins to listen when the server is ready, so that nobody waits for one that fails to start."""
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        zh = f"无法监听 {host}:{port}（{error.strerror or error}）；可用 --port 指定其他端口"
+        en = f"cannot listen on {host}:{port} ({error.strerror or error}); --port chooses another port"
+        raise Unavailable(Text(zh, en)) from error
+    return listener
+
+
+def _welcome(settings: Settings, listener: socket.socket) -> Text:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    url = f"{shown}:{port}{PATH}"
+    zh = [f"已就绪：http://{url}（POST、SSE），ws://{url}（graphql-transport-ws）"]
+    en = [f"Ready: http://{url} (POST, SSE), ws://{url} (graphql-transport-ws)"]
+    if not settings.production:
+        zh.append(f"在浏览器中打开 http://{url} 使用 GraphiQL")
+        en.append(f"Open http://{url} in a browser for GraphiQL")
+    if settings.token_issuer is None:
+        command = f"{_command()} token lei.zhang@example.com"
+        zh.append(f"获取访问令牌：{command}")
+        en.append(f"An access token: {command}")
+    return Text("\n".join(zh), "\n".join(en))
+
+
+def _command() -> str:
+    """The command by which this process was started, as the person would type it again."""
+    called = Path(sys.argv[0]).absolute()
+    here = Path.cwd()
+    return str(called.relative_to(here)) if called.is_relative_to(here) else called.name
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that says when it is ready, and returns after a signal so that the rest can be closed in order."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at SIGINT and SIGTERM; the stock server raises them again and would leave the last events unsealed."""
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.handle_exit(number, frame)

@@ -1,0 +1,1 @@
+"""The demo company: invented people, customers and knowledge, loaded through the same operations as real data."""
