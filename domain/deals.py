@@ -29,6 +29,7 @@ from domain.kernel import (
     load,
     sights,
 )
+from domain.leads import Lead
 
 
 class ForecastCategory(StrEnum):
@@ -135,7 +136,7 @@ class Opportunity(Record):
     close_date: Mapped[date | None]
     owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     territory_id: Mapped[UUID | None] = mapped_column(ForeignKey("territories.id"), index=True)
-    lead_id: Mapped[UUID | None] = mapped_column(ForeignKey("leads.id"))
+    lead_id: Mapped[UUID | None] = mapped_column(ForeignKey(Lead.id))
     primary_competitor: Mapped[str | None]
     loss_reason: Mapped[str | None]
     forecast_category: Mapped[ForecastCategory]
