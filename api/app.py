@@ -64,6 +64,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             )
 
         endpoint = Endpoint(schema, context, ide=not settings.production)
+        async with database.open_uow(SYSTEM) as uow:
+            await consent.ensure_purposes(uow)
         await jobs.start()
         try:
             yield Service(Starlette(routes=_routes(endpoint, ide=not settings.production)), database, notary, library)
