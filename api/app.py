@@ -18,7 +18,8 @@ from api.settings import Settings
 from api.storage import open_database
 from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
-from domain.kernel import Database
+from domain import consent
+from domain.kernel import SYSTEM, Database
 from knowledge import Library
 from knowledge.generations import GenerationStore
 
