@@ -12,6 +12,7 @@ import typer
 
 # Each command imports what it needs: `sortie --help` must not wait for the web, the database or the model.
 if TYPE_CHECKING:
+    from api.importing import ImportSummary
     from api.settings import Settings
     from domain.kernel import Database, Text
     from domain.ledger import Verification
@@ -73,23 +74,32 @@ def fail(line: str) -> NoReturn:
 
 
 @contextmanager
-def bar(text: "Text") -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that shows how far a long step has come, from when the step first reports."""
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on stderr that show how far long steps have come, each from when it first reports."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     progress = Progress(console=Console(stderr=True))
-    task = progress.add_task(words(text))
+    tasks: dict[str, TaskID] = {}
 
-    def report(done: int, total: int) -> None:
+    def report(label: str, done: int, total: int) -> None:
         progress.start()
-        progress.update(task, completed=done, total=total)
+        if label not in tasks:
+            tasks[label] = progress.add_task(label)
+        progress.update(tasks[label], completed=done, total=total)
 
     try:
         yield report
     finally:
         if progress.live.is_started:
             progress.stop()
+
+
+@contextmanager
+def bar(text: "Text") -> Iterator[Callable[[int, int], None]]:
+    """One such bar."""
+    with bars() as report:
+        yield lambda done, total: report(words(text), done, total)
 
 
 @contextmanager
@@ -204,6 +214,55 @@ def schema() -> None:
     from api.printed import printed_schema
 
     sys.stdout.write(printed_schema())
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help=pick("只检查，不写入", "Check and count, write nothing"))]
+
+
+@imports.command("crm", help=pick("导入 CRM 导出的 CSV 目录。", "Bring in a directory with a CRM's CSV export."))
+def import_crm(
+    directory: Annotated[Path, typer.Argument(help=pick("CSV 所在目录", "The directory with the CSV files"))],
+    mapping: Annotated[Path | None, typer.Option(help=pick("映射文件（YAML）", "A mapping file (YAML)"))] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Import records, all or none."""
+    from api import importing
+
+    _import(
+        lambda database, **told: importing.import_crm(database, directory, mapping=mapping, dry_run=dry_run, **told)
+    )
+
+
+@imports.command("knowledge", help=pick("导入 JSONL 知识文件。", "Bring in knowledge from a JSONL file."))
+def import_knowledge(
+    file: Annotated[Path, typer.Argument(help=pick("JSONL 文件", "The JSONL file"))], dry_run: DryRun = False
+) -> None:
+    """Import entries, all or none."""
+    from api import importing
+
+    _import(lambda database, **told: importing.import_knowledge(database, file, dry_run=dry_run, **told))
+
+
+def _import(bring: Callable[..., Coroutine[Any, Any, "ImportSummary"]]) -> None:
+    """Import into an up-to-date database, with a bar a file; rows that cannot be taken are kept in the home directory."""
+    from api.storage import ensure_schema
+    from domain.kernel import Language
+
+    settings = settings_of()
+    rejects = settings.home / "rejects"
+
+    async def work() -> "ImportSummary":
+        await ensure_schema(settings)
+        rejects.mkdir(parents=True, exist_ok=True)
+        with bars() as progress:
+            return await _with_database(
+                settings, lambda database: bring(database, progress=progress, rejects_to=rejects)
+            )
+
+    with readable_errors():
+        summary = asyncio.run(work())
+    for line in summary.lines(Language.ZH if CHINESE else Language.EN):
+        typer.echo(line)
 
 
 @audits.command(

@@ -1,0 +1,51 @@
+# `make help` says what there is. Nothing but Python 3.11+ (with its venv module) has to be installed by hand.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := api assistant demo domain knowledge migrations tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix revision bench ide clean
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+# The stamp names the Python and the dependencies that were installed; a change of either installs again.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Sortie needs Python 3.11 or newer: make PYTHON=python3.12 …' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV) (once; some minutes) …' >&2
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --editable '.[dev]' >&2
+	@touch $(STAMP)
+
+run: $(STAMP) ## Serve GraphQL and its IDE on PORT (8000), with the demo company in an empty database
+	@exec $(BIN)/sortie start --port $(PORT)
+
+test: $(STAMP) ## Run all tests, on SQLite and on a PostgreSQL that they start themselves
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Check style, types, the floor plan and the generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/api/test_printed.py
+
+fix: $(STAMP) ## Repair style and write the generated files anew
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+	@$(BIN)/python -m api.printed
+
+revision: $(STAMP) ## Write the next migration from the models: make revision MESSAGE="what changes"
+	@$(BIN)/python -m migrations $(MESSAGE)
+
+bench: $(STAMP) ## Measure speed and print it beside its thresholds
+	@$(BIN)/python -m bench.answers
+
+ide: ## Build the page at GET /graphql again (needs Node.js; its result is committed)
+	@cd api/ide && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
+
+clean: ## Remove the environment and every cache; var/ with its data stays
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
