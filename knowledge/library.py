@@ -64,7 +64,8 @@ class Wanted:
     limit: int
     must_match_concern: bool = False
     must_match_competitor: bool = False
-    newest_first: bool = False
+    changes_only: bool = False
+    """Whether only entries with a day from which they hold are wanted, the newest first."""
     under: frozenset[str] = frozenset()
     """Headings (lower case) under which to search; an entry that has none of them is searched whole."""
 
@@ -327,7 +328,7 @@ class Library:
         by_query = dict(zip(queries, vectors, strict=True)) if vectors is not None else {}
         found = {}
         for name, want in wants.items():
-            shape = (want.kinds, want.situation, want.must_match_concern, want.must_match_competitor, want.under)
+            shape = (want.kinds, want.situation, want.must_match_concern, want.must_match_competitor, want.changes_only, want.under)
             allowed = await self._allowed_for(actor, shape, now, _fits(want), want.under)
             found[name] = await asyncio.to_thread(self._ranked, want, by_query.get(want.query), allowed)
         return found
@@ -437,6 +438,8 @@ def _fits(want: Wanted) -> Any:
         single = {"industries": situation.industry, "regions": situation.region, "stages": situation.stage}
         if entry.kind not in want.kinds or any(value is not None and entry.facets[name] and value not in entry.facets[name] for name, value in single.items()):
             return False
+        if want.changes_only and entry.effective_from is None:
+            return False
         if want.must_match_concern and entry.facets["concerns"].isdisjoint(situation.concerns):
             return False
         named = entry.facets["competitors"]
@@ -451,5 +454,5 @@ def _order(entry: _Entry, want: Wanted, score: float) -> float:
     matches = sum(value is not None and value in entry.facets[name] for name, value in single.items())
     matches += bool(entry.facets["concerns"] & set(situation.concerns)) + bool(entry.facets["competitors"] & set(situation.competitors))
     dated = entry.effective_from or entry.published_at
-    newest = dated.timestamp() / 1e9 if want.newest_first and dated else 0.0
+    newest = dated.timestamp() / 1e9 if want.changes_only and dated else 0.0
     return score + FACET_BONUS * matches + newest

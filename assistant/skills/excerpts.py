@@ -10,6 +10,7 @@ from knowledge import Found
 
 HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
 BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.、)])\s+")
+EMPHASIS = re.compile(r"\*\*|__|`")
 NOISE = re.compile(r"https?:|www\.|!\[|\]\(|<[a-zA-Z/!]|```|\|")
 SENTENCE_LENGTH = range(6, 320)
 
@@ -28,18 +29,24 @@ def parts(body: str) -> dict[str, list[str]]:
         if heading:
             key = PASSAGE_KEYS.get(heading["title"].strip().lower(), "text")
             continue
-        text = BULLET.sub("", line).strip()
+        text = EMPHASIS.sub("", BULLET.sub("", line)).strip()
         if not text or NOISE.search(text):
             continue
         kept.setdefault(key, []).extend(part.strip() for part in sentences(text) if len(part.strip()) in SENTENCE_LENGTH)
     return kept
 
 
+def is_structured(found: Found) -> bool:
+    """Whether an entry is cut by the headings of its kind; what other systems export is not."""
+    return parts(found.body).keys() != {"text"}
+
+
 def pick(found: Found, *keys: str, limit: int) -> list[str]:
     """The first sentences under the headings, in the order of the keys; of an entry without such headings, its first ones."""
     by_key = parts(found.body)
-    picked = [sentence for key in keys for sentence in by_key.get(key, [])]
-    return (picked or by_key.get("text", []))[:limit]
+    if by_key.keys() == {"text"}:
+        return by_key["text"][:limit]
+    return [sentence for key in keys for sentence in by_key.get(key, [])][:limit]
 
 
 def in_language(found: list[Found], language: Language) -> list[Found]:

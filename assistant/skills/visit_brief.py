@@ -10,7 +10,7 @@ from assistant.context import AccountFacts
 from assistant.draft import Pen
 from assistant.model import GenerationKind
 from assistant.skills.base import Ask, Missing, SectionPlan, Shelf, Skill
-from assistant.skills.excerpts import in_language, pick, quote
+from assistant.skills.excerpts import in_language, is_structured, pick, quote
 from assistant.skills.quoting import quote_strategies
 from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CHANNELS, CONCERNS, INDUSTRIES, LIFECYCLE, STANCES, label
 from domain import commerce, deals
@@ -39,7 +39,7 @@ def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
     wanted = {
         "talk_tracks": Wanted(query, (KnowledgeKind.TALK_TRACK, KnowledgeKind.PLAYBOOK), fit, language=ask.language, limit=3),
         "cases": Wanted(query, (KnowledgeKind.CASE_STUDY,), fit, language=ask.language, limit=2),
-        "policies": Wanted(query, (KnowledgeKind.POLICY,), fit, language=ask.language, limit=3, newest_first=True),
+        "policies": Wanted(query, (KnowledgeKind.POLICY,), fit, language=ask.language, limit=3, changes_only=True),
     }
     if rivals:
         wanted["battlecards"] = Wanted(query, (KnowledgeKind.BATTLECARD,), fit, language=ask.language, limit=3, must_match_competitor=True)
@@ -182,6 +182,10 @@ def talk_tracks(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     blocks = []
     for entry in entries[:2]:
         lines = [f"**{entry.title}**{pen.say('：', ':')}"]
+        if not is_structured(entry):
+            lines += [f"- {sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, limit=3)]
+            blocks.append("\n".join(lines))
+            continue
         for key, lead in (("opening", Text("开场", "Open")), ("key_points", Text("要点", "Bring across")), ("questions", Text("追问", "Ask")), ("close", Text("收尾", "Close"))):
             for sentence in pick(entry, key, limit=2 if key in {"key_points", "questions"} else 1):
                 lines.append(pen.say(f"- {lead.zh}：{sentence}{pen.cite(quote(entry))}", f"- {lead.en}: {sentence} {pen.cite(quote(entry))}"))
@@ -194,7 +198,13 @@ def cases(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     entries = in_language(shelf["cases"], pen.language)
     if not entries:
         return Missing(Text("没有相近的案例", "no similar case"))
-    return "\n".join(f"{_quoted(pen, entry, 'problem', limit=1)}\n{_quoted(pen, entry, 'result', 'in_one_line', limit=2, titled=False)}" for entry in entries[:2])
+    return "\n".join(_case(pen, entry) for entry in entries[:2])
+
+
+def _case(pen: Pen, entry: Found) -> str:
+    if not is_structured(entry):
+        return _quoted(pen, entry, limit=3)
+    return f"{_quoted(pen, entry, 'problem', limit=1)}\n{_quoted(pen, entry, 'result', 'in_one_line', limit=2, titled=False)}"
 
 
 def compliance_risks(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
@@ -213,7 +223,7 @@ def compliance_risks(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missi
         channel = pen.words(CHANNELS[point.channel])
         lines.append(pen.say(f"- {point.person}不接受{channel}联系：{_closed(point.reason.zh, '。')}", f"- {point.person} may not be contacted by {channel}: {_closed(point.reason.en, '.')} ") + pen.cite(point.evidence))
     for entry in in_language(shelf["policies"], pen.language)[:3]:
-        for sentence in pick(entry, "risk", limit=1):
+        for sentence in pick(entry, "risk", limit=1) if is_structured(entry) else ():
             lines.append(f"- {sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}")
     return "\n".join(lines) if lines else Missing(Text("记录与政策中没有发现合规风险", "neither records nor policies show a compliance risk"))
 
