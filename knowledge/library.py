@@ -248,8 +248,9 @@ class Library:
             self._by_item.setdefault(piece.item_id, []).append(piece.number)
 
     async def embed(self, progress: Progress | None = None) -> int:
-        """Give every passage its vector, from the stored generation, the cache or the model, store the generation, and
-        return how many passages got theirs.
+        """Give every passage its vector, store the generation, and return how many passages got theirs.
+
+        Vectors come from the stored generation, else from the cache, else from the model.
         """
         embedder = self._embedder
         if embedder is None:
