@@ -1,18 +1,15 @@
 """Two real databases, one set of tests: SQLite in a file and PostgreSQL with pgvector, started on first use."""
 
-import importlib
-import pkgutil
 import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table, literal, select, text
+from sqlalchemy import literal, select, text
 
-import domain
+import migrations
 from domain.kernel import Base, Database
 from domain.ledger import LedgerRecorder
 from tests.factories import Clock, Ids
@@ -34,16 +31,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def backend(request: pytest.FixtureRequest) -> str:
     """Which database a test runs on; every test that uses one runs once on each."""
     return str(request.param)
-
-
-def import_rooms() -> None:
-    """Import every module that maps tables."""
-    for room in pkgutil.iter_modules(domain.__path__):
-        importlib.import_module(f"domain.{room.name}")
-    for storey in ("knowledge", "assistant", "api"):
-        for drawer in ("model", "limits"):
-            if find_spec(storey) and find_spec(f"{storey}.{drawer}"):
-                importlib.import_module(f"{storey}.{drawer}")
 
 
 @pytest.fixture(scope="session")
@@ -75,32 +62,12 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path_factory:
     return str(request.getfixturevalue("postgres_url"))
 
 
-def complete_tables() -> list[Table]:
-    """The tables all of whose foreign keys lead somewhere: a room that is still being built holds up no other's tests."""
-    known = dict(Base.metadata.tables)
-    while broken := [
-        name
-        for name, table in known.items()
-        if not {key.target_fullname.split(".")[0] for key in table.foreign_keys} <= known.keys()
-    ]:
-        for name in broken:
-            del known[name]
-    return list(known.values())
-
-
-async def create_tables(database: Database) -> None:
-    """Bring an empty database to the current schema."""
-    import_rooms()
-    async with database.writer.begin() as connection:
-        await connection.run_sync(lambda sync: Base.metadata.create_all(sync, tables=complete_tables()))
-
-
 @pytest.fixture(scope="session")
 async def shared_database(database_url: str) -> AsyncIterator[Database]:
     """The session's database with its tables; tests take `database`, which is empty and has a clock."""
     database = Database(database_url, LedgerRecorder())
     try:
-        await create_tables(database)
+        await migrations.migrate(database.url)
         yield database
     finally:
         await database.close()
@@ -108,7 +75,7 @@ async def shared_database(database_url: str) -> AsyncIterator[Database]:
 
 async def remove_data(database: Database) -> None:
     """Empty every table that has rows, whatever refers to it."""
-    tables = complete_tables()
+    tables = list(Base.metadata.tables.values())
     async with database.writer.begin() as connection:
         if database.embedded:
             await connection.execute(text("PRAGMA defer_foreign_keys=ON"))
@@ -141,7 +108,7 @@ async def sqlite_database(tmp_path: Path, clock: Clock) -> AsyncIterator[Databas
     """A SQLite file of this test alone, for what breaks or copies the file."""
     database = Database(f"sqlite+aiosqlite:///{tmp_path}/sortie.db", LedgerRecorder(), clock=clock, ids=Ids(clock))
     try:
-        await create_tables(database)
+        await migrations.migrate(database.url)
         yield database
     finally:
         await database.close()

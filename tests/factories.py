@@ -8,8 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from assistant.model import Disposition, Generation, GenerationKind
 from domain import ledger, people
-from domain.kernel import SYSTEM, Actor, ActorKind, Database, Ref, Role, Text
+from domain.kernel import SYSTEM, Actor, ActorKind, Database, Language, Ref, Role, Text
 
 START = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
 """Monday, 09:30 in Shanghai: when every test begins."""
@@ -87,6 +88,22 @@ async def add_colleague(
                 for brand in labels or [None]:
                     await people.grant_role(uow, user, role, territory=territory, brand=brand)
     return await sign_in(database, address)
+
+
+async def add_generation(
+    database: Database, actor: Actor, *, territory: people.Territory | None = None, persons: Iterable[UUID] = ()
+) -> Ref:
+    """A row for an answer that the actor asks for, as it stands before any model is called, with its event."""
+    async with database.open_uow(actor) as uow:
+        assert actor.user_id is not None
+        generation = Generation(
+            id=uow.new_id(), kind=GenerationKind.VISIT_BRIEF, requested_by_id=actor.user_id, requested_at=uow.now, subject_kind="Account",
+            subject_id=uow.new_id(), subject_label="华山医院", ask="陈芳和吴刚在意什么", language=Language.ZH, client_key=uow.new_id().hex,
+            input_fingerprint="", disposition=Disposition.REQUESTED, territory_id=territory.id if territory else None,
+        )  # fmt: skip
+        uow.session.add(generation)
+        uow.note("generation.requested", generation, persons=persons)
+    return generation.ref()
 
 
 SIGNER = ledger.Signer(bytes(range(32)))

@@ -211,7 +211,7 @@ class ThroughSubject(_Combinable):
             and_(table.c[self.kind_column] == kind, Through(self.id_column, kind).clause(table, reach, actor))
             for kind in self.kinds
         ]
-        return or_(*parts)
+        return or_(false(), *parts)
 
 
 @dataclass(frozen=True)

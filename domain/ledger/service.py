@@ -134,14 +134,15 @@ def _changes(note: Note) -> list[dict[str, Any]]:
 
 
 def _personal(note: Note) -> dict[Holders, dict[str, Any]]:
-    """The personal values of a note, by the persons whose erasure takes them away."""
+    """The personal values of a note by whose erasure takes them away: the row's person, the note's, or the subject."""
     found: dict[Holders, dict[str, Any]] = {}
+    named = frozenset(note.person_ids or (note.subject.id,))
     for change in note.changes:
         if values := _fields(change, personal=True):
-            mine = found.setdefault(frozenset({change.person_id or note.subject.id}), {})
+            mine = found.setdefault(frozenset({change.person_id}) if change.person_id else named, {})
             mine.setdefault("changes", []).append({"row": str(change.row), "fields": values})
     if note.personal:
-        found.setdefault(frozenset(note.person_ids or (note.subject.id,)), {})["personal"] = plain(note.personal)
+        found.setdefault(named, {})["personal"] = plain(note.personal)
     return found
 
 
@@ -239,10 +240,10 @@ class HeadFile:
             try:
                 heads.append(Head.from_line(line))
             except ValueError as error:
-                where = Text(f"{self.path} 第 {number} 行", f"line {number} of {self.path}")
-                raise Invalid(
-                    Text(f"{where.zh}不是账本头", f"{where.en} is not a ledger head"), (str(number),)
-                ) from error
+                no_head = Text(
+                    f"{self.path} 第 {number} 行不是账本头", f"line {number} of {self.path} is no ledger head"
+                )
+                raise Invalid(no_head, (str(number),)) from error
         return heads
 
 

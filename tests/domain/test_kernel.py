@@ -301,21 +301,22 @@ async def rename_often(database: Database) -> None:
 
 
 async def test_a_locked_database_is_unavailable(sqlite_database: Database, tmp_path: Path) -> None:
+    await add_user(sqlite_database)
     impatient = Database(sqlite_database.url, LedgerRecorder(), lock_timeout_seconds=0.05)
     holder = sqlite3.connect(tmp_path / "sortie.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(Unavailable) as refused:
-            await add_user(impatient)
+            await add_user(impatient, "李娜", "na.li@example.com")
         assert refused.value.code is ErrorCode.UNAVAILABLE
         assert "占用" in refused.value.text.zh
         assert "locked" in refused.value.text.en
-        assert await count(impatient, User) == 0
+        assert await names(impatient) == ["张磊"]
     finally:
         holder.execute("ROLLBACK")
         holder.close()
-    await add_user(impatient)
-    assert await count(impatient, User) == 1
+    await add_user(impatient, "李娜", "na.li@example.com")
+    assert await names(impatient) == ["张磊", "李娜"]
     await impatient.close()
 
 

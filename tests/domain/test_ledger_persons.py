@@ -14,7 +14,7 @@ from domain.kernel import (
     new_id,
 )
 from domain.ledger import AuditEvent, PersonKey
-from tests.factories import LEI, SIGNER, Board, Clock, note, verify_ledger
+from tests.factories import LEI, SIGNER, Board, Clock, add_colleague, add_generation, note, verify_ledger
 
 
 async def events(database: Database) -> list[AuditEvent]:
@@ -78,6 +78,18 @@ async def test_personal_words_of_several_persons_die_with_any_of_them(database: 
     assert (await revealed(database, 1)).values == ({"personal": {"prompt": "给吴刚写一封信"}},)
     await ledger.seal(database, SIGNER, board)
     assert (await verify_ledger(database, heads=board.heads)).sound
+
+
+async def test_a_row_about_nobody_in_particular_dies_with_the_persons_of_its_note(database: Database) -> None:
+    lei = await add_colleague(database, "张磊")
+    chen, wu = new_id(), new_id()
+    await add_generation(database, lei, persons=[chen, wu])
+    index = len(await events(database)) - 1
+    assert "陈芳" not in await stored_text(database)
+    assert "陈芳" in str((await revealed(database, index)).values)
+    async with database.open_uow(SYSTEM) as uow:
+        await ledger.destroy_keys(uow, wu)
+    assert await revealed(database, index) == ledger.Revelation((), 1)
 
 
 async def test_personal_words_without_a_person_belong_to_the_subject(database: Database) -> None:

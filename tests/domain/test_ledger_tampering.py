@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import migrations
 from domain import ledger
 from domain.kernel import ActorKind, Database, new_id
 from domain.ledger import Head, LedgerRecorder
@@ -39,11 +40,9 @@ class SealedFile:
 
 @pytest.fixture(scope="session")
 async def sealed_file(tmp_path_factory: pytest.TempPathFactory) -> SealedFile:
-    from tests.conftest import create_tables
-
     path, clock = tmp_path_factory.mktemp("sealed") / "ledger.db", Clock()
     database = Database(f"sqlite+aiosqlite:///{path}", LedgerRecorder(), clock=clock)
-    await create_tables(database)
+    await migrations.migrate(database.url)
     heads = (await fill_ledger(database, clock, 1, 6, 4, 9)).heads
     await note(database, personal={"name": "陈芳"}, persons=[new_id()])
     await note(database)
