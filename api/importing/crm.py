@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from api.importing.accounts import find_accounts, load_accounts
 from api.importing.load import Load
 from api.importing.mapping import MAVEN, Mapping, load_mapping
-from api.importing.records import Known, load_accounts, load_deals, load_products
+from api.importing.records import Known, load_deals, load_products, referring
 from api.importing.rejects import RejectFiles
 from api.importing.report import Findings, ImportedUser, ImportSummary, Progress, Tally, no_progress
 from api.importing.rows import Export, read_export
@@ -65,7 +66,9 @@ async def _load_all(load: Load) -> list[ImportedUser]:
     agents, users = await load_users(load)
     known = Known(agents)
     await load_products(load, known)
-    found = await load_accounts(load, known)
+    await find_accounts(load, known)
+    found = referring(load, known)
+    await load_accounts(load, known, found)
     await load_deals(load, known, found)
     for name, sheet in parts.items():
         load.tallies[name].rejected = len(sheet.rejects)

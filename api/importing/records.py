@@ -1,7 +1,5 @@
-"""The accounts, products and deals of an export as rows, with what they refer to looked up."""
+"""The products and deals of an export, with what they refer to looked up."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -10,14 +8,13 @@ from uuid import UUID
 from sqlalchemy import select
 
 from api.importing.load import Load
-from api.importing.rows import AccountRow, DealRow, ProductRow
+from api.importing.rows import DealRow, ProductRow
 from api.importing.sheet import Cells
 from api.importing.users import Agent
-from domain import commerce, deals, people
-from domain.accounts import Account, AccountTeamMember, LifecycleStage
+from domain import commerce, deals
 from domain.commerce import Item, Order, PriceBookEntry, Product, Purchase
 from domain.deals import ImportedDeal, Opportunity, Stage, StagePlan
-from domain.kernel import Role, Text
+from domain.kernel import Text
 
 BATCH_ROWS = 1_000
 Found = tuple[Cells, DealRow]
@@ -28,23 +25,6 @@ def noon(day: date) -> datetime:
     return datetime.combine(day, time(12), UTC)
 
 
-def family(parents: Map[str, str | None]) -> tuple[list[str], list[str]]:
-    """The keys with parents before children, and the keys whose parent closes a circle and is left out for that."""
-    done: dict[str, None] = {}
-    cut: list[str] = []
-    for start in parents:
-        path: list[str] = []
-        key: str | None = start
-        while key is not None and key in parents and key not in done:
-            if key in path:
-                cut.append(path[-1])
-                break
-            path.append(key)
-            key = parents[key]
-        done |= dict.fromkeys(reversed(path))
-    return list(done), cut
-
-
 @dataclass(slots=True)
 class Known:
     """What deals may refer to: agents and accounts by their names and ids in the export, products by name and code."""
@@ -53,6 +33,7 @@ class Known:
     products: dict[str, UUID] = field(default_factory=dict)
     accounts: dict[str, UUID] = field(default_factory=dict)
     owners: dict[UUID, UUID | None] = field(default_factory=dict)
+    stored_accounts: dict[str | None, Any] = field(default_factory=dict)
 
 
 async def load_products(load: Load, known: Known) -> None:
@@ -93,48 +74,7 @@ def _price(row: ProductRow, now: datetime) -> dict[str, Any]:
     }
 
 
-COMPARED = ("name", "industry", "employees", "annual_revenue_minor")
-
-
-async def load_accounts(load: Load, known: Known) -> list[Found]:
-    """Add the accounts that are not there, with owners and teams; return the deals whose references are all known."""
-    stored = select(Account.external_id, Account.id, Account.owner_id, *(getattr(Account, name) for name in COMPARED))
-    here = {
-        row.external_id: row
-        for row in await load.uow.session.execute(stored.where(Account.source == load.mapping.source))
-    }
-    ids = {key: row.id for key, row in here.items()}
-    known.owners = {row.id: row.owner_id for row in here.values()}
-    names = {row.name: row.id for row in here.values()}
-    part = load.export.accounts
-    for _, row in part.rows if part else ():
-        ids.setdefault(row.key, load.uow.new_id())
-        names.setdefault(row.name, ids[row.key])
-    known.accounts = names | ids
-    found = _referring(load, known)
-    sellers = _sellers(found, known)
-    if part is not None:
-        fresh = {row.key: row for _, row in part.rows if row.key not in here}
-        rows = await _account_rows(load, known, fresh, sellers, found)
-        for _, row in part.rows:
-            mine = (
-                row.name,
-                row.industry,
-                row.employees,
-                row.annual_revenue.amount_minor if row.annual_revenue else None,
-            )
-            old = here.get(row.key)
-            load.count(
-                "accounts", known=old is not None, same=old is not None and tuple(old[3:]) == mine, example=row.name
-            )
-        for start in range(0, len(rows), BATCH_ROWS):
-            await load.keep(part.sheet, {Account: rows[start : start + BATCH_ROWS]})
-            load.progress(part.sheet.file, start, len(rows))
-    await _teams(load, known, sellers)
-    return found
-
-
-def _referring(load: Load, known: Known) -> list[Found]:
+def referring(load: Load, known: Known) -> list[Found]:
     """The deals whose agent, account and product are known; the others are rejected."""
     part, found = load.export.deals, []
     for cells, row in part.rows if part else ():
@@ -149,85 +89,6 @@ def _referring(load: Load, known: Known) -> list[Found]:
         else:
             found.append((cells, row))
     return found
-
-
-def _sellers(found: list[Found], known: Known) -> dict[UUID, list[str]]:
-    """The agents with deals on each account, those with most deals first, equals by name."""
-    counts: dict[UUID, Counter[str]] = defaultdict(Counter)
-    for _, row in found:
-        if row.account is not None and row.agent is not None:
-            counts[known.accounts[row.account]][row.agent] += 1
-    return {id: sorted(count, key=lambda name: (-count[name], name)) for id, count in counts.items()}
-
-
-async def _account_rows(
-    load: Load, known: Known, fresh: dict[str, AccountRow], sellers: dict[UUID, list[str]], found: list[Found]
-) -> list[dict[str, Any]]:
-    """New accounts as rows, parents first."""
-    buyers = {known.accounts[row.account] for _, row in found if row.stage.won and row.account is not None}
-    by_id = {known.accounts[key]: key for key in fresh}
-    parents = {}
-    for key, row in fresh.items():
-        parent = known.accounts.get(row.parent) if row.parent is not None else None
-        if row.parent is not None and parent is None:
-            load.export.findings.add(
-                Text("上级客户未知，不设上级", "accounts whose parent is unknown, taken without one"),
-                f"{row.name} → {row.parent}",
-            )
-        parents[key] = parent
-    order, cut = family({key: by_id.get(parent) if parent else None for key, parent in parents.items()})
-    for key in cut:
-        load.export.findings.add(
-            Text("上级客户成环，不设上级", "accounts whose parent closes a circle, taken without one"), fresh[key].name
-        )
-        parents[key] = None
-    rows, places = [], {}
-    for key in order:
-        id, row = known.accounts[key], fresh[key]
-        owner = _owner(load, known, row, sellers.get(id, []))
-        known.owners[id] = owner.id if owner else None
-        if row.region not in places:
-            places[row.region] = await people.find_territory(load.uow.session, row.region)
-        place = places[row.region]
-        rows.append({
-            "id": id, "name": row.name, "industry": row.industry, "region": place.key if place else row.region,
-            "territory_id": place.id if place else owner.territory_id if owner else None, "owner_id": known.owners[id], "parent_id": parents[key],
-            "lifecycle_stage": LifecycleStage.ACTIVE if id in buyers else LifecycleStage.PROSPECT, "employees": row.employees,
-            "annual_revenue_minor": row.annual_revenue.amount_minor if row.annual_revenue else None,
-            "currency": row.annual_revenue.currency if row.annual_revenue else None, "source": load.mapping.source, "external_id": key,
-        })  # fmt: skip
-    return rows
-
-
-def _owner(load: Load, known: Known, row: AccountRow, sellers: list[str]) -> Agent | None:
-    if row.owner is not None and row.owner not in known.agents:
-        load.export.findings.add(
-            Text("客户负责人未知，按商机推定", "accounts whose owner is unknown: deals decide"),
-            f"{row.name} → {row.owner}",
-        )
-    chosen = row.owner if row.owner in known.agents else next(iter(sellers), None)
-    if chosen is None:
-        load.export.findings.add(Text("客户没有负责人", "accounts without an owner"), row.name)
-        return None
-    return known.agents[chosen]
-
-
-async def _teams(load: Load, known: Known, sellers: dict[UUID, list[str]]) -> None:
-    """Put every agent with deals on somebody else's account on its team."""
-    if load.export.deals is None:
-        return
-    member = select(AccountTeamMember.account_id, AccountTeamMember.user_id).join(
-        Account, Account.id == AccountTeamMember.account_id
-    )
-    here = {tuple(pair) for pair in await load.uow.session.execute(member.where(Account.source == load.mapping.source))}
-    pairs = [(id, known.agents[name].id) for id, names in sellers.items() for name in names]
-    rows: list[dict[str, Any]] = [
-        {"id": load.uow.new_id(), "account_id": id, "user_id": user, "role": Role.REP}
-        for id, user in pairs
-        if known.owners.get(id) != user and (id, user) not in here
-    ]
-    for start in range(0, len(rows), BATCH_ROWS):
-        await load.keep(load.export.deals.sheet, {AccountTeamMember: rows[start : start + BATCH_ROWS]})
 
 
 async def load_deals(load: Load, known: Known, found: list[Found]) -> None:

@@ -1,6 +1,7 @@
 """The files that keep what an import could not take: written before the commit, in place after it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from domain.kernel import Text, Unavailable
@@ -46,4 +47,5 @@ class RejectFiles:
     def discard(self) -> None:
         """Leave no trace of an import that failed."""
         for draft in filter(None, self._waiting.values()):
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()

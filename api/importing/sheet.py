@@ -65,6 +65,13 @@ def open_sheet(directory: Path, file: str, fields: BaseModel, mapping: Mapping, 
     """
     table = read_table(directory / file, delimiter=mapping.delimiter, encoding=mapping.encoding)
     wanted: dict[str, Column] = {name: column for name, column in fields if column is not None}
+    missing = sorted(
+        {column.column for column in wanted.values() if column.column and column.column not in table.header}
+    )
+    if missing:
+        present, absent = ", ".join(table.header)[:TEXT_LENGTH], ", ".join(missing)
+        zh = f"{file} 第 1 行（表头）缺少列：{absent}；现有：{present}"
+        raise Invalid(Text(zh, f"{file}, line 1 (header): no column {absent}; there are: {present}"))
     columns = {name: (column, _position(table, column)) for name, column in wanted.items()}
     used = {position for _, position in columns.values()}
     for position, name in enumerate(table.header):
@@ -77,16 +84,10 @@ def _position(table: Table, column: Column) -> int | None:
     if column.column is None:
         return None
     found = [position for position, name in enumerate(table.header) if name == column.column]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(found) > 1:
         zh = f"{table.file} 的表头有 {len(found)} 个“{column.column}”列"
         raise Invalid(Text(zh, f"{table.file}: the header has “{column.column}” {len(found)} times"))
-    present = ", ".join(table.header)[:TEXT_LENGTH]
-    raise Invalid(Text(
-        f"{table.file} 第 1 行（表头）缺少“{column.column}”列；现有：{present}",
-        f"{table.file}, line 1 (header): no column “{column.column}”; there are: {present}",
-    ))  # fmt: skip
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ MAX_BYTES = 100 * 1024 * 1024
 MAX_ROWS = 200_000
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 SAMPLE_BYTES = 65_536
-NUL_SHARE = 50
-"""UTF-16 without a mark: every separator has a zero byte, so at least one in this many of the bytes of one parity is zero."""
+NUL_SHARE = 100
+"""At least one byte in so many is zero in UTF-16, where every separator has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,13 @@ def _marked(data: bytes) -> str | None:
 
 
 def _unmarked_utf16(data: bytes) -> str | None:
-    sample = data[:SAMPLE_BYTES]
-    first, second = sample[::2].count(0), sample[1::2].count(0)
-    enough = max(2, len(sample) // 2 // NUL_SHARE)
-    if len(data) % 2 == 0 and max(first, second) >= enough and min(first, second) == 0:
-        return "utf-16-le" if second else "utf-16-be"
+    """UTF-16 without a mark: enough zero bytes, and line breaks but no other control character in one byte order."""
+    if data.count(0, 0, SAMPLE_BYTES) * NUL_SHARE < min(len(data), SAMPLE_BYTES) or len(data) % 2:
+        return None
+    for name in ("utf-16-le", "utf-16-be"):
+        text = data.decode(name, "replace")
+        if "\n" in text and not any(char < " " and char not in "\t\r\n" for char in text):
+            return name
     return None
 
 
