@@ -40,8 +40,10 @@ class RejectFiles:
         for place, draft in self._waiting.items():
             if draft is not None:
                 draft.replace(place)
-            elif place.exists():
-                place.unlink()
+            else:
+                # The rows are committed by now: an old file that cannot go must not look like a failure.
+                with suppress(OSError):
+                    place.unlink()
         return [place for place, draft in self._waiting.items() if draft is not None]
 
     def discard(self) -> None:
