@@ -53,8 +53,7 @@ from domain.ledger.policy import (
 )
 
 SEAL_LOCK = 0x534F5254
-SEAL_BATCH = 5_000
-READ_BATCH = 2_000
+SEAL_BATCH, READ_BATCH = 5_000, 2_000
 _UNREADABLE = (LookupError, TypeError, ValueError, OverflowError)
 
 Holders = frozenset[UUID]
