@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.draft import Evidence
 from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CONCERNS, label
-from domain import commerce, consent
+from domain import consent
 from domain.accounts import Account, BuyingRole, Channel, Contact, LifecycleStage
 from domain.activities import Activity, ActivityKind
 from domain.commerce import Order, OrderLine, PriceBookEntry, Product, Quote, QuoteLine
@@ -193,9 +192,9 @@ class AccountFacts:
         return frozenset({self.name})
 
     @property
-    def list_total(self) -> Money | None:
-        """The deal's lines at list price."""
-        return _total([(line.list_price, line.quantity) for line in self.lines])
+    def products(self) -> frozenset[str]:
+        """The short codes (PM8) of the deal's products; empty where no line says."""
+        return frozenset(line.code.rsplit("-", 1)[-1] for line in self.lines)
 
     @property
     def floor_total(self) -> Money | None:
@@ -507,8 +506,3 @@ async def _reachable(session: AsyncSession, contact_ids: list[UUID], now: dateti
             said = in_words(contact.name, decision.channel.value, decision.decision.value, f"{decision.reason.zh} / {decision.reason.en}")
             points.append(Reachable(Evidence(contact.ref(), now, said), contact.name, decision.channel, decision.decision, decision.light, decision.via, decision.reason))
     return tuple(points)
-
-
-def cost_of_capital() -> Decimal:
-    """The yearly cost of money that payment terms are reckoned with."""
-    return commerce.COST_OF_CAPITAL_PER_YEAR

@@ -82,6 +82,7 @@ class Found:
     body: str
     concerns: tuple[str, ...]
     competitors: tuple[str, ...]
+    stages: tuple[str, ...]
     source: str | None
     licence: str | None
     score: float
@@ -419,8 +420,9 @@ def _piece(row: Any) -> _Piece:
 
 def _found(entry: _Entry, score: float) -> Found:
     return Found(
-        entry.id, entry.version, entry.kind, entry.language, entry.title, entry.body, entry.lists["concerns"], entry.lists["competitors"], entry.source, entry.licence, score
-    )
+        entry.id, entry.version, entry.kind, entry.language, entry.title, entry.body, entry.lists["concerns"], entry.lists["competitors"], entry.lists["stages"],
+        entry.source, entry.licence, score,
+    )  # fmt: skip
 
 
 def _passes(entry: _Entry, wanted: Filter) -> bool:

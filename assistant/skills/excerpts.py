@@ -10,6 +10,7 @@ from knowledge import Found
 
 HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
 BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.、)])\s+")
+PRODUCT = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d(?![A-Za-z0-9])")
 EMPHASIS = re.compile(r"\*\*|__|`")
 NOISE = re.compile(r"https?:|www\.|!\[|\]\(|<[a-zA-Z/!]|```|\|")
 SENTENCE_LENGTH = range(6, 320)
@@ -47,6 +48,18 @@ def pick(found: Found, *keys: str, limit: int) -> list[str]:
     if by_key.keys() == {"text"}:
         return by_key["text"][:limit]
     return [sentence for key in keys for sentence in by_key.get(key, [])][:limit]
+
+
+def products_in(text: str) -> set[str]:
+    """The product codes (PM8) that a text names."""
+    return set(PRODUCT.findall(text))
+
+
+def about(found: list[Found], products: frozenset[str]) -> list[Found]:
+    """The entries whose title names no other product than these; all of them where these are unknown or nothing is left."""
+    if not products:
+        return found
+    return [entry for entry in found if products_in(entry.title) <= products] or found
 
 
 def in_language(found: list[Found], language: Language) -> list[Found]:

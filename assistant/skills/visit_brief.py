@@ -10,7 +10,7 @@ from assistant.context import AccountFacts
 from assistant.draft import Pen
 from assistant.model import GenerationKind
 from assistant.skills.base import Ask, Missing, SectionPlan, Shelf, Skill
-from assistant.skills.excerpts import in_language, is_structured, pick, quote
+from assistant.skills.excerpts import about, in_language, is_structured, pick, products_in, quote
 from assistant.skills.quoting import quote_strategies
 from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CHANNELS, CONCERNS, INDUSTRIES, LIFECYCLE, STANCES, label
 from domain import commerce, deals
@@ -37,14 +37,14 @@ def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
     worries = [concern.words for concern in facts.concerns]
     query = " ".join(part for part in (*about, *worries, ask.words or "") if part)
     wanted = {
-        "talk_tracks": Wanted(query, (KnowledgeKind.TALK_TRACK, KnowledgeKind.PLAYBOOK), fit, language=ask.language, limit=3),
-        "cases": Wanted(query, (KnowledgeKind.CASE_STUDY,), fit, language=ask.language, limit=2),
+        "talk_tracks": Wanted(query, (KnowledgeKind.TALK_TRACK, KnowledgeKind.PLAYBOOK), fit, language=ask.language, limit=6),
+        "cases": Wanted(query, (KnowledgeKind.CASE_STUDY,), fit, language=ask.language, limit=4),
         "policies": Wanted(query, (KnowledgeKind.POLICY,), fit, language=ask.language, limit=3, changes_only=True),
     }
     if rivals:
         wanted["battlecards"] = Wanted(query, (KnowledgeKind.BATTLECARD,), fit, language=ask.language, limit=3, must_match_competitor=True)
     if concerns:
-        wanted["responses"] = Wanted(query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=3, must_match_concern=True)
+        wanted["responses"] = Wanted(query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=8, must_match_concern=True)
     return wanted
 
 
@@ -141,9 +141,10 @@ def open_concerns(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     for concern in facts.concerns[:4]:
         name = pen.words(label(CONCERNS, concern.category))
         lines.append(pen.say(f"- {pen.date(concern.at)} {name}：“{concern.words}”{pen.cite(concern.evidence)}", f"- {pen.date(concern.at)} {name}: “{concern.words}” {pen.cite(concern.evidence)}"))
-        answer = next((entry for entry in in_language(shelf["responses"], pen.language) if concern.category in entry.concerns), None)
+        answer = next((entry for entry in in_language(about(shelf["responses"], facts.products), pen.language) if concern.category in entry.concerns), None)
         if answer is not None:
-            for sentence in pick(answer, "answer", limit=1):
+            fitting = [sentence for sentence in pick(answer, "answer", limit=4) if not facts.products or products_in(sentence) <= facts.products]
+            for sentence in fitting[:1]:
                 lines.append(pen.say(f"- 回应：{sentence}{pen.cite(quote(answer))}", f"- Answer: {sentence} {pen.cite(quote(answer))}"))
     return "\n".join(lines)
 
@@ -176,7 +177,9 @@ def policy_changes(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing
 
 def talk_tracks(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """How to open, what to bring across and what to ask at this stage."""
-    entries = in_language(shelf["talk_tracks"], pen.language)
+    fitting = about(in_language(shelf["talk_tracks"], pen.language), facts.products)
+    staged = [entry for entry in fitting if facts.deal is not None and facts.deal.stage_key in entry.stages]
+    entries = staged or fitting
     if not entries:
         return Missing(Text("没有适合的话术", "no talk track fits"))
     blocks = []
@@ -195,7 +198,7 @@ def talk_tracks(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
 
 def cases(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """Customers like them and what they gained."""
-    entries = in_language(shelf["cases"], pen.language)
+    entries = about(in_language(shelf["cases"], pen.language), facts.products)
     if not entries:
         return Missing(Text("没有相近的案例", "no similar case"))
     return "\n".join(_case(pen, entry) for entry in entries[:2])
