@@ -193,6 +193,17 @@ def migrate() -> None:
     )
 
 
+@app.command(help=pick("向空数据库加载演示公司。", "Load the demo company into an empty database."))
+def demo() -> None:
+    """Load the demo company."""
+    from api.storage import load_demo
+    from domain.kernel import Text
+
+    settings = settings_of()
+    with readable_errors(), bar(Text("加载演示公司", "loading the demo company")) as progress:
+        asyncio.run(load_demo(settings, progress))
+
+
 @app.command(
     help=pick("为用户签发访问令牌（标准输出仅含令牌）。", "Sign an access token for a user; stdout is the token alone.")
 )

@@ -16,7 +16,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from api.app import PATH, opened
 from api.jobs import find_model
 from api.settings import Settings
-from api.storage import ensure_schema
+from api.storage import ensure_schema, load_demo
 from domain.kernel import Text, Unavailable
 from knowledge.embedding import ModelUnusableError
 from knowledge.packaged_model import Progress
@@ -31,13 +31,16 @@ LARGEST_MESSAGE_BYTES = 256 * 1024
 
 
 def prepare(settings: Settings, say: Say, bar: Bar) -> None:
-    """Have the embedding model and the newest schema; without a model, search goes on by words alone.
+    """Have the embedding model, the newest schema, and in an empty database the demo company.
+
+    Without a model, search goes on by words alone.
 
     Raises Unavailable for a model directory that is named and cannot be used.
     """
     if settings.embeds:
         _prepare_model(settings, say, bar)
-    asyncio.run(ensure_schema(settings))
+    with bar(Text("加载演示公司", "loading the demo company")) as progress:
+        asyncio.run(load_demo(settings, progress, if_empty=True))
 
 
 def _prepare_model(settings: Settings, say: Say, bar: Bar) -> None:
@@ -57,6 +60,8 @@ def serve(settings: Settings, say: Say) -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("sortie").setLevel(logging.INFO)
+    # It sets itself to DEBUG when it is imported; kept to itself, only its warnings come through.
+    logging.getLogger("bm25s").propagate = False
     listener = _listener(settings.host, settings.port)
     try:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:

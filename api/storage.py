@@ -1,5 +1,7 @@
 """The database of an installation: opened, and brought to the newest schema or checked for it."""
 
+from collections.abc import Callable
+
 from api.settings import Settings
 from domain.kernel import Conflict, Database, Text
 from domain.ledger import LedgerRecorder
@@ -27,3 +29,19 @@ async def ensure_schema(settings: Settings) -> None:
     if settings.production:
         raise Conflict(OUTDATED)
     await migrate(settings.database)
+
+
+async def load_demo(settings: Settings, progress: Callable[[int, int], None], *, if_empty: bool = False) -> None:
+    """Load the demo company; with `if_empty` a database with data is left as it is.
+
+    Raises Conflict for a database with data, what `ensure_schema` raises, and Unavailable when it is locked or full.
+    """
+    import demo
+
+    await ensure_schema(settings)
+    database = open_database(settings)
+    try:
+        if not if_empty or await demo.is_empty(database):
+            await demo.load(database, progress=progress)
+    finally:
+        await database.close()

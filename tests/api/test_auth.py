@@ -193,7 +193,11 @@ async def test_an_issuers_token_is_known_by_its_email(
 async def test_an_issuers_bad_tokens_are_refused(
     database: Database, lei: Actor, clock: Clock, settings: Settings, httpserver: HTTPServer
 ) -> None:
-    shared: dict[str, str | list[str]] = {"kty": "oct", "kid": "shared", "k": base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")}
+    shared: dict[str, str | list[str]] = {
+        "kty": "oct",
+        "kid": "shared",
+        "k": base64.urlsafe_b64encode(bytes(32)).decode().rstrip("="),
+    }
     keys = public(RSA)
     keys["keys"] += [shared, {"kty": "RSA"}, "nonsense"]
     httpserver.expect_request("/keys.json").respond_with_json(keys)
