@@ -390,7 +390,8 @@ def _quote(number: int, text: str, checked: Checked) -> str:
     candidates = [checks.LIST_MARK.sub("", sentence).strip() for line in text.split("\n") for sentence in checks.sentences(line) if sentence.strip() and not line.startswith("#")]
     if not candidates or not said:
         return text[:300]
-    return max(candidates, key=lambda sentence: checks.support_share(said[0], sentence))[:500]
+    nearest = max(((checks.support_share(sentence, candidate), len(candidate), candidate) for sentence in said for candidate in candidates), default=(0, 0, text))
+    return nearest[2][:500]
 
 
 def _plain(value: Decimal) -> str:
