@@ -1,6 +1,5 @@
 """The ledger in the schema: its events, and whether it is sound."""
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,32 +27,14 @@ from api.reads import (
 )
 from api.scalars import JSON
 from domain import ledger
-from domain.kernel import ActorKind, Database, Forbidden, Role, Text
-from domain.ledger import Head, Verification, VerifiedHead
+from domain.kernel import ActorKind, Forbidden, Role, Text
+from domain.ledger import Verification
 
 MAY_VERIFY = (Role.AUDITOR, Role.DPO, Role.ADMIN)
 NO_VERIFYING = Text(
     "只有审计、数据保护和管理员可以核验账本",
     "only auditors, data protection officers and administrators verify the ledger",
 )
-
-
-class LedgerAuditor:
-    """Verifies the ledger of one database; what was sound before is not read again."""
-
-    def __init__(self, database: Database, public_key: bytes, published: Callable[[], Sequence[Head]]) -> None:
-        self.database = database
-        self.public_key = public_key
-        self.published = published
-        self._since: VerifiedHead | None = None
-
-    async def verify(self) -> Verification:
-        """Verify what is new since the last sound verification, against the published heads too."""
-        heads = self.published()
-        async with self.database.read() as connection:
-            found = await ledger.verify(connection, self.public_key, heads=heads, since=self._since)
-        self._since = found.verified or self._since
-        return found
 
 
 def _actor(kind: ActorKind | None, id: UUID | None, name: str | None, on_behalf_of_id: UUID | None) -> Actor:

@@ -20,12 +20,19 @@ class Notary:
     """The one who seals and verifies the ledger of a database, with an installation's key and published heads."""
 
     def __init__(
-        self, database: Database, signer: Signer, heads: HeadFile, timer: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        signer: Signer,
+        heads: HeadFile,
+        *,
+        timer: Callable[[], float] = time.monotonic,
+        whole_events: int = WHOLE_EVENTS,
     ) -> None:
         self._database = database
         self._signer = signer
         self._heads = heads
         self._timer = timer
+        self._whole_events = whole_events
         self._verified: VerifiedHead | None = None
         self._whole_at = float("-inf")
         self._verifying = asyncio.Lock()
@@ -51,7 +58,7 @@ class Notary:
         """Verify the ledger: whole while it is small or an hour has passed, else what is new since it last was sound."""
         async with self._verifying:
             found = await self.audit(since=self._start())
-            if found.verified is not None and found.events > WHOLE_EVENTS:
+            if found.verified is not None and found.events > self._whole_events:
                 self._verified = found.verified
             elif not found.sound:
                 self._verified = None

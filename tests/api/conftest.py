@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from api.audit import LedgerAuditor
 from api.context import Context
+from api.notary import Notary
 from api.reads import global_id
 from api.schema import schema
 from assistant.pipeline import Desk
@@ -19,7 +20,7 @@ from domain.activities import ActivityKind
 from domain.deals import ForecastCategory, Opportunity, StagePlan
 from domain.kernel import SYSTEM, Actor, Base, Database, Language, Money, Role, Text
 from domain.leads import Lead
-from domain.ledger import Signer
+from domain.ledger import HeadFile, Signer
 from knowledge import Library
 from tests.factories import START, add_colleague, add_territories
 
@@ -149,16 +150,16 @@ def desk(company: Company) -> Desk:
 
 
 @pytest.fixture
-def ask(company: Company, desk: Desk) -> Ask:
+def ask(company: Company, desk: Desk, tmp_path: Path) -> Ask:
     """Put a document to the schema as somebody (None: without a token), in Chinese unless told otherwise."""
 
     async def ask(
         document: str, who: str | Actor | None = "lei", *, language: Language = Language.ZH, **variables: Any
     ) -> Answer:
         actor = company.people[who] if isinstance(who, str) else who
-        auditor = LedgerAuditor(company.database, SIGNER.public_key, list)
+        notary = Notary(company.database, SIGNER, HeadFile(tmp_path / "heads"))
         context = Context(
-            company.database, actor, language, company.database.clock(), auditor, desk=desk, library=desk.library
+            company.database, actor, language, company.database.clock(), notary, desk=desk, library=desk.library
         )
         result = await schema.execute(document, variable_values=variables, context_value=context)
         return Answer(result.data, [error.formatted for error in result.errors or []])  # type: ignore[misc]
