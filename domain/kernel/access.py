@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -298,18 +299,23 @@ def may_read(model: "type[Base]", actor: Actor) -> bool:
 
 def rows_visible(model: "type[Base]", actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:
     """The SQL condition for the rows of a class (or of an alias of its table) that the actor sees."""
-    return _joined(model, actor, table, declared(model).rule)
+    return _rows_of_class(model, actor) if table is None else _joined(model, actor, table, declared(model).rule)
+
+
+@lru_cache(maxsize=4096)
+def _rows_of_class(model: "type[Base]", actor: Actor) -> ColumnElement[bool]:
+    # Building the condition costs milliseconds where rules lead through other classes; it depends on nothing else.
+    return _joined(model, actor, model.__table__, declared(model).rule)
 
 
 def totals_visible(model: "type[Base]", actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:
     """The SQL condition for the rows that count in the totals which the actor sees."""
-    return _joined(model, actor, table, declared(model).totals_rule)
+    return _joined(model, actor, model.__table__ if table is None else table, declared(model).totals_rule)
 
 
 def _joined(
-    model: "type[Base]", actor: Actor, table: FromClause | None, rule_of: Callable[[Role], Rule | None]
+    model: "type[Base]", actor: Actor, source: FromClause, rule_of: Callable[[Role], Rule | None]
 ) -> ColumnElement[bool]:
-    source = model.__table__ if table is None else table
     if actor.unrestricted:
         return true()
     found = [(rule_of(reach.role), reach) for reach in actor.reaches]
