@@ -20,6 +20,7 @@ from domain.consent import ConsentStatus
 from domain.deals import ForecastCategory, Opportunity, Stage, StagePlan, Stance
 from domain.kernel import SYSTEM, Actor, Conflict, Database, Language, Money, Ref, Role, Text, UnitOfWork, money
 from domain.leads import Lead, LeadGrade, LeadStatus
+from domain.people import User
 from domain.signals import Fact
 from knowledge import Content, Facets, KnowledgeItem, KnowledgeKind
 
@@ -64,11 +65,10 @@ class Company:
 async def load(database: Database, *, progress: Progress | None = None) -> Summary:
     """Load everything.
 
-    Raises Conflict when the database has accounts already.
+    Raises Conflict when the database has users or accounts already.
     """
-    async with database.read() as connection:
-        if (await connection.execute(select(Account.id).limit(1))).first() is not None:
-            raise Conflict(Text("数据库中已有客户，不加载演示公司", "the database has accounts: the demo company is loaded into an empty one only"))
+    if not await is_empty(database):
+        raise Conflict(Text("数据库中已有数据，演示公司只加载到空库", "the database has data: the demo company is loaded into an empty one only"))
     files = sorted((FOLDER / "accounts").glob("*.yaml"))
     entries = [read_entry(path) for path in sorted((FOLDER / "knowledge").glob("*/*.md"))]
     batches = [entries[start : start + KNOWLEDGE_BATCH] for start in range(0, len(entries), KNOWLEDGE_BATCH)]
@@ -96,6 +96,13 @@ async def load(database: Database, *, progress: Progress | None = None) -> Summa
         await _load_knowledge(database, company, batch)
         step()
     return await _summary(database)
+
+
+async def is_empty(database: Database) -> bool:
+    """Whether nobody has put users or accounts into the database."""
+    async with database.read() as connection:
+        found = [(await connection.execute(select(model.id).limit(1))).first() for model in (User, Account)]
+    return found == [None, None]
 
 
 async def _summary(database: Database) -> Summary:
