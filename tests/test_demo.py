@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.context import gather_account, gather_lead
 from assistant.wording import CONCERNS, INDUSTRIES
-from demo.load import FOLDER, Entry, Summary, load, read_entry
+from demo import Summary, load, records, story
+from demo.records import FOLDER, EntryRecord
+from domain import ledger
 from domain.accounts import Account, BuyingRole, Contact, ContactPoint
 from domain.activities import Activity
 from domain.commerce import Order, PriceBookEntry, Quote, QuoteLine, purchase_cycle
 from domain.consent import ConsentDecision, ConsentGrant, ConsentStatus
 from domain.deals import Opportunity, OpportunityContactRole, Pipeline, Stage, StageTransition
-from domain.kernel import Conflict, Database, Language, Role, rows_visible
+from domain.kernel import Conflict, Database, Invalid, Language, Role, rows_visible
 from domain.leads import DuplicateVerdict, Lead, LeadStatus
 from domain.people import RoleGrant, User
 from domain.signals import Signal
 from knowledge import KnowledgeItem, KnowledgeKind, KnowledgeState, KnowledgeVersion
 from tests.conftest import remove_data
-from tests.factories import Clock, Ids, sign_in
+from tests.factories import SIGNER, Board, Clock, Ids, sign_in, verify_ledger
 
 WINDOW = timedelta(days=180)
 OVERLAP = 0.30
@@ -35,7 +36,7 @@ GRAM = 8
 REPS = ("lei.zhang@example.com", "na.li@example.com")
 USERS = {
     "lei.zhang": Role.REP, "na.li": Role.REP, "min.wang": Role.MANAGER, "fang.chen": Role.FINANCE, "jun.he": Role.LEGAL, "yu.zhao": Role.CURATOR,
-    "lan.xu": Role.CURATOR, "ke.sun": Role.AUDITOR, "rui.gao": Role.SALES_OPS, "admin": Role.ADMIN,
+    "lan.xu": Role.CURATOR, "ke.sun": Role.AUDITOR, "rui.gao": Role.SALES_OPS, "admin": Role.ADMIN, "wei.tang": Role.DPO, "xu.han": Role.EXECUTIVE,
 }  # fmt: skip
 
 
@@ -86,8 +87,8 @@ async def test_there_is_enough_of_everything(demo: Loaded) -> None:
 
 
 async def test_the_summary_counts_what_is_there(demo: Loaded) -> None:
-    counted = [await demo.count(model) for model in (Account, Lead, Opportunity, KnowledgeItem)]
-    assert demo.summary == Summary(*counted)
+    models = (User, Account, Contact, Opportunity, Order, Quote, Lead, ConsentGrant, Activity, Signal, KnowledgeItem)
+    assert demo.summary == Summary(*[await demo.count(model) for model in models])
 
 
 async def test_progress_counts_up_to_its_total(demo: Loaded) -> None:
@@ -260,13 +261,67 @@ async def test_consent_is_of_every_kind(demo: Loaded) -> None:
     assert {"sales_follow_up", "marketing", "service"} <= {grant.purpose for grant in grants}
 
 
+# ---- what customers do -----------------------------------------------------------------------------------------------
+
+
+async def test_customers_read_about_what_they_are_buying(demo: Loaded) -> None:
+    about = {
+        title: material.product
+        for material in COMPANY.material
+        for pairs in (
+            material.page_viewed,
+            material.document_downloaded,
+            material.email_opened,
+            material.event_attended,
+        )
+        for pair in pairs
+        for title in pair
+    }
+    read: dict[str, set[str]] = defaultdict(set)
+    of_deals = select(Opportunity.name, Signal.payload).join(Signal, Signal.subject_id == Opportunity.id)
+    for row in await demo.rows(of_deals.where(Signal.type.in_(("page_viewed", "document_downloaded")))):
+        read[row.name].add(about[row.payload["title"]])
+    assert read["重症医学科监护仪更新 60 台"] == {"CM-PM8"}
+    assert read["转向节产线伺服压装 5 台"] == {"CI-SP5"}
+    assert read["Cobot cell for tool grinding, 2 cells"] == {"CI-AR7"}
+    assert all(len(products) == 1 for products in read.values())
+
+
+async def test_signals_are_of_many_kinds_and_titles(demo: Loaded) -> None:
+    rows = await demo.rows(select(Signal.type, Signal.payload))
+    expected = {
+        "page_viewed", "document_downloaded", "email_opened", "event_attended", "usage_reported", "quote_sent", "quote_opened", "payment_received",
+        "enquiry_sent", "concern_raised", "concern_resolved", "competitor_mentioned",
+    }  # fmt: skip
+    assert expected <= {row.type for row in rows}
+    assert len({row.payload["title"] for row in rows if "title" in row.payload}) >= 80
+
+
+async def test_every_quote_on_a_deal_is_sent_when_it_is_issued(demo: Loaded) -> None:
+    sent = {
+        row.payload["number"]: row.occurred_at.date()
+        for row in await demo.rows(select(Signal.payload, Signal.occurred_at).where(Signal.type == "quote_sent"))
+    }
+    quotes = await demo.rows(select(Quote.number, Quote.issued_at))
+    assert sent == {quote.number: quote.issued_at.date() for quote in quotes}
+
+
+def test_things_happen_in_office_hours_and_never_ahead() -> None:
+    now = Clock().now.replace(hour=23)
+    for salt in ("电话", "拜访", "visit"):
+        told = story.instant(now, 3, salt).astimezone(story.SHANGHAI)
+        assert 9 <= told.hour < 17
+        assert told.date() == (now - timedelta(days=3)).astimezone(story.SHANGHAI).date()
+    assert story.instant(now.replace(hour=0), 0, "电话") <= now.replace(hour=0)
+
+
 # ---- leads -----------------------------------------------------------------------------------------------------------
 
 
 async def test_leads_are_of_every_status_source_and_territory(demo: Loaded) -> None:
     rows = await demo.rows(select(Lead.status, Lead.source, Lead.region, Lead.owner_id))
     assert {row.status for row in rows} == set(LeadStatus)
-    assert {row.source for row in rows} == {"web_form", "wechat_official", "douyin_form", "hotline_400", "trade_fair"}
+    assert {row.source for row in rows} == {"web_form", "wechat_account", "douyin_form", "phone_400", "trade_fair"}
     assert {row.region for row in rows} == {"east_china", "south_china"}
     assert sum(row.owner_id is None for row in rows) >= 4
 
@@ -307,6 +362,29 @@ async def test_one_lead_has_refused_every_channel_in_writing(demo: Loaded) -> No
     assert any("书面" in (row.evidence or "") for row in said)
 
 
+# ---- nothing lost, nothing taken that is wrong ------------------------------------------------------------------------
+
+
+async def test_the_ledger_is_sound_once_it_is_sealed(demo: Loaded) -> None:
+    await ledger.seal(demo.database, SIGNER, Board())
+    found = await verify_ledger(demo.database)
+    assert found.problem is None
+    assert found.sealed == found.events > 1_000
+
+
+def test_an_unknown_key_or_a_missing_value_is_named_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    (tmp_path / "leads.yaml").write_text(
+        "- {name: 周敏, source: web_form, region: 华东, interest: 彩超, days: 9, telefon: '1'}", encoding="utf-8"
+    )
+    with pytest.raises(Invalid) as refused:
+        records.leads()
+    assert "leads.yaml" in refused.value.text.zh
+    assert "0.telefon" in refused.value.text.zh
+
+
 # ---- the same each time ----------------------------------------------------------------------------------------------
 
 
@@ -344,18 +422,17 @@ async def test_the_same_now_gives_the_same_company(demo: Loaded, sqlite_database
 
 # ---- knowledge -------------------------------------------------------------------------------------------------------
 
-ENTRIES = [read_entry(path) for path in sorted((FOLDER / "knowledge").glob("*/*.md"))]
-BY_FILE = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.path.stem)
+ENTRIES = records.entries()
+BY_FILE = pytest.mark.parametrize(("path", "entry"), ENTRIES.items(), ids=[path.stem for path in ENTRIES])
 LISTS = ("concerns", "stages", "roles", "industries", "regions", "competitors")
-OPTIONAL = {"expires_in_days", "effective_days_ago"}
-COMPANY = yaml.safe_load((FOLDER / "company.yaml").read_text(encoding="utf-8"))
+COMPANY = records.company()
 KNOWN = {
     "concerns": set(CONCERNS),
-    "stages": {stage["key"] for pipeline in COMPANY["pipelines"] for stage in pipeline["stages"]},
+    "stages": {stage.key for pipeline in COMPANY.pipelines for stage in pipeline.stages},
     "roles": {role.value.lower() for role in BuyingRole},
     "industries": set(INDUSTRIES),
-    "regions": {territory["key"] for territory in COMPANY["territories"]},
-    "competitors": {competitor["key"] for competitor in COMPANY["competitors"]},
+    "regions": {territory.key for territory in COMPANY.territories},
+    "competitors": {competitor.key for competitor in COMPANY.competitors},
 }
 
 
@@ -368,41 +445,42 @@ def headings() -> dict[tuple[str, str], list[str]]:
 
 
 @BY_FILE
-def test_front_matter_is_valid(entry: Entry) -> None:
-    head = entry.head
-    assert head.keys() - OPTIONAL == {"key", "kind", "language", "title", "owner", *LISTS}
-    assert entry.path.stem == head["key"]
-    assert entry.path.parent.name == KnowledgeKind(head["kind"]).value.lower()
-    assert Language(head["language"])
-    assert head["owner"] in {"yu.zhao@example.com", "lan.xu@example.com"}
-    assert {name: set(head[name]) - KNOWN[name] for name in LISTS} == {name: set() for name in LISTS}
-    assert all(isinstance(head[name], int) and head[name] > 0 for name in OPTIONAL & head.keys())
+def test_front_matter_is_valid(path: Path, entry: EntryRecord) -> None:
+    assert path.stem == entry.key
+    assert path.parent.name == entry.kind.value.lower()
+    assert entry.owner in {"yu.zhao@example.com", "lan.xu@example.com"}
+    assert {name: set(getattr(entry, name)) - KNOWN[name] for name in LISTS} == {name: set() for name in LISTS}
 
 
 @BY_FILE
-def test_headings_are_those_of_the_kind(entry: Entry) -> None:
-    assert re.findall(r"^## (.+)$", entry.body, re.MULTILINE) == headings()[entry.head["kind"], entry.head["language"]]
+def test_headings_are_those_of_the_kind(path: Path, entry: EntryRecord) -> None:
+    found = re.findall(r"^## (.+)$", entry.body, re.MULTILINE)
+    assert found == headings()[entry.kind.value, entry.language.value], path
 
 
 def test_keys_and_titles_are_unique() -> None:
     for name in ("key", "title"):
-        assert [value for value, times in Counter(entry.head[name] for entry in ENTRIES).items() if times > 1] == []
+        values = Counter(getattr(entry, name) for entry in ENTRIES.values())
+        assert [value for value, times in values.items() if times > 1] == []
 
 
 def test_a_good_quarter_is_english_and_objections_are_of_many_kinds() -> None:
-    languages = Counter(entry.head["language"] for entry in ENTRIES)
-    assert languages["EN"] * 4 >= len(ENTRIES)
+    languages = Counter(entry.language for entry in ENTRIES.values())
+    assert languages[Language.EN] * 4 >= len(ENTRIES)
     answered = {
-        concern for entry in ENTRIES if entry.head["kind"] == "OBJECTION_RESPONSE" for concern in entry.head["concerns"]
+        concern
+        for entry in ENTRIES.values()
+        if entry.kind is KnowledgeKind.OBJECTION_RESPONSE
+        for concern in entry.concerns
     }
     assert len(answered) >= 14
 
 
-def grams(entry: Entry) -> set[tuple[str, ...]]:
+def grams(entry: EntryRecord) -> set[tuple[str, ...]]:
     """Runs of eight: characters without white space in Chinese, words in English."""
     parts = (
         re.findall(r"[\w']+", entry.body.lower())
-        if entry.head["language"] == "EN"
+        if entry.language is Language.EN
         else list(re.sub(r"\s+", "", entry.body))
     )
     return {tuple(parts[start : start + GRAM]) for start in range(len(parts) - GRAM + 1)}
@@ -424,12 +502,12 @@ def overlapping(sets: dict[str, set[tuple[str, ...]]]) -> Iterator[tuple[str, st
 
 
 def test_no_two_entries_share_thirty_per_cent_of_their_text() -> None:
-    assert list(overlapping({entry.head["key"]: grams(entry) for entry in ENTRIES})) == []
+    assert list(overlapping({entry.key: grams(entry) for entry in ENTRIES.values()})) == []
 
 
 def test_copied_text_would_be_found() -> None:
-    one, other = ENTRIES[0], ENTRIES[-1]
-    copied = Entry(Path("copy.md"), other.head | {"language": one.head["language"]}, other.body + one.body)
+    one, *_, other = ENTRIES.values()
+    copied = other.model_copy(update={"language": one.language, "body": other.body + one.body})
     assert [pair[:2] for pair in overlapping({"one": grams(one), "copy": grams(copied)})] == [("one", "copy")]
 
 
