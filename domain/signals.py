@@ -1,6 +1,5 @@
 """Facts about buyers and sellers: append-only, with two clocks, a dedupe key and an evidence grade."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from jsonschema import Draft202012Validator, ValidationError
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain import ledger
@@ -183,7 +182,7 @@ async def record(
     fact = Fact(type, subject, source, dedupe_key, occurred_at, payload, account_id, contact_id, evidence_grade, consent_receipt_id)  # fmt: skip
     check(fact, uow.now)
     subjects = await _subjects(uow, [fact])
-    await _wait_for_other_deliveries(uow, fact)
+    await uow.wait_turn(f"signal\0{fact.source}\0{fact.dedupe_key}")
     same = (Signal.source == source) & (Signal.dedupe_key == dedupe_key)
     known = (await uow.session.execute(select(Signal).where(same))).scalar_one_or_none()
     if known is not None:
@@ -248,13 +247,6 @@ async def _subjects(uow: UnitOfWork, facts: Sequence[Fact]) -> dict[Ref, Links]:
         if fact.subject not in found:
             raise not_found(fact.subject.kind, ("subject",) if len(facts) == 1 else (str(number), "subject"))
     return found
-
-
-async def _wait_for_other_deliveries(uow: UnitOfWork, fact: Fact) -> None:
-    """Let another transaction that is recording the same fact finish first; SQLite has one writer anyway."""
-    if uow.session.get_bind().dialect.name == "postgresql":
-        name = hashlib.sha256(f"{fact.source}\0{fact.dedupe_key}".encode()).digest()[:8]
-        await uow.session.execute(select(func.pg_advisory_xact_lock(int.from_bytes(name, signed=True))))
 
 
 def _row(uow: UnitOfWork, fact: Fact, subjects: dict[Ref, Links]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The unit of work: one session, one instant, one actor, and nothing changed without a ledger note."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from uuid import UUID
 
 import orjson
 import uuid_utils
-from sqlalchemy import TextClause, event, insert, inspect
+from sqlalchemy import TextClause, event, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
@@ -112,6 +113,18 @@ class UnitOfWork:
     def emit(self, fact: Event) -> None:
         """Put an event into the outbox of this commit."""
         self.session.add(OutboxEvent(id=self.new_id(), kind=fact.kind, body=fact.body(), emitted_at=self.now))
+
+    async def wait_turn(self, *names: str) -> None:
+        """Let other transactions that named one of these end first, and have later ones wait for this one.
+
+        What is looked up afterwards is there or is not, and nobody else makes it meanwhile. SQLite has one writer anyway.
+        """
+        if self.session.get_bind().dialect.name != "postgresql":
+            return
+        digests = (hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8] for name in names)
+        # In one order for everybody, so that two transactions never wait for each other.
+        for number in sorted({int.from_bytes(digest, signed=True) for digest in digests}):
+            await self.session.execute(select(func.pg_advisory_xact_lock(number)))
 
     async def finish(self, recorder: Recorder) -> None:
         """Flush, check that notes cover every change, and write the notes.
