@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 import phonenumbers
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, select
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, or_, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain import people
@@ -171,6 +172,9 @@ class ContactPoint(Record):
     )
 
 
+_ERASED = Text("该联系人的个人信息已被删除", "this contact has been erased")
+
+
 def match_key(channel: Channel, value: str, path: tuple[str, ...] = ("value",)) -> str:
     """The form of an address by which equal ones are found: E.164 for telephones, lower case elsewhere.
 
@@ -196,10 +200,10 @@ def masked(channel: Channel, value: str) -> str:
     """An address with its middle hidden, enough to recognise it and too little to use it."""
     if channel is Channel.EMAIL:
         local, _, domain = value.partition("@")
-        return f"{local[:1]}***@{domain}"
+        return f"{local[:1] if len(local) > 1 else ''}***@{domain}"
     if channel in {Channel.PHONE, Channel.SMS}:
         digits = re.sub(r"\D", "", value)
-        return f"{digits[:3]}****{digits[-4:]}" if len(digits) > 8 else f"****{digits[-2:]}"  # noqa: PLR2004 - short extensions hide all but two
+        return f"{digits[:3]}****{digits[-4:]}" if len(digits) > 10 else f"****{digits[-2:]}"  # noqa: PLR2004 - seven shown digits leave too few to guess of a short number
     return f"{value[:1]}***{value[-1:]}" if len(value) > 2 else "***"  # noqa: PLR2004 - nothing to show of two letters
 
 
@@ -259,9 +263,12 @@ async def add_contact_point(
 ) -> ContactPoint:
     """Add an address to a person, or return the equal one that is there.
 
-    Raises Invalid for an address that cannot be one.
+    Raises Invalid for an address that cannot be one, Conflict when the person was erased.
     """
     key = match_key(channel, value, path)
+    if contact.erased_at is not None:
+        raise Conflict(_ERASED, path)
+    await uow.wait_turn(f"contact point\0{contact.id}\0{key}")
     same = (ContactPoint.contact_id == contact.id) & (ContactPoint.channel == channel) & (ContactPoint.match_key == key)
     found = (await uow.session.execute(select(ContactPoint).where(same))).scalar_one_or_none()
     if found is not None:
@@ -280,13 +287,24 @@ async def add_contact_point(
     return point
 
 
-async def find_contact(uow: UnitOfWork, keys: list[str]) -> Contact | None:
-    """The oldest person who has one of the addresses, whoever may see them: equal people must not be made twice."""
-    if not keys:
+async def find_contact(uow: UnitOfWork, points: Iterable[tuple[Channel, str]]) -> Contact | None:
+    """The oldest person who has one of the addresses (channel and match key), whoever may see them.
+
+    Nobody else makes a person of these addresses before this transaction ends: equal people must not be made twice.
+    """
+    wanted = sorted({(_kin(channel), key) for channel, key in points})
+    if not wanted:
         return None
-    having = select(ContactPoint.contact_id).where(ContactPoint.match_key.in_(keys))
+    await uow.wait_turn(*(f"address\0{'/'.join(kin)}\0{key}" for kin, key in wanted))
+    same = or_(*((ContactPoint.match_key == key) & ContactPoint.channel.in_(kin) for kin, key in wanted))
+    having = select(ContactPoint.contact_id).where(same)
     statement = select(Contact).where(Contact.id.in_(having), Contact.erased_at.is_(None)).order_by(Contact.id).limit(1)
     return (await uow.session.execute(statement)).scalar_one_or_none()
+
+
+def _kin(channel: Channel) -> tuple[Channel, ...]:
+    """The channels on which the same address means the same person: a telephone number takes calls and messages."""
+    return (Channel.PHONE, Channel.SMS) if channel in {Channel.PHONE, Channel.SMS} else (channel,)
 
 
 async def erase_contact(uow: UnitOfWork, contact: Contact) -> None:
@@ -295,7 +313,7 @@ async def erase_contact(uow: UnitOfWork, contact: Contact) -> None:
     Raises Conflict when the person was erased before.
     """
     if contact.erased_at is not None:
-        raise Conflict(Text("该联系人已被删除个人信息", "this contact has been erased already"), ("contactId",))
+        raise Conflict(_ERASED, ("contactId",))
     for point in (
         await uow.session.execute(select(ContactPoint).where(ContactPoint.contact_id == contact.id))
     ).scalars():

@@ -1,6 +1,6 @@
 """What colleagues did: calls, meetings, visits, messages, tasks and notes, each related to one record."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -46,7 +46,7 @@ RESPONSES = frozenset(
 )
 """The kinds that count as a genuine reply to a lead."""
 
-RELATED = {"Account": Account, "Contact": Contact, "Lead": Lead, "Opportunity": Opportunity}
+RELATED: dict[str, type[Record]] = {"Account": Account, "Contact": Contact, "Lead": Lead, "Opportunity": Opportunity}
 SUBJECT_LENGTH, BODY_LENGTH = 500, 50_000
 
 ACTIVITY_FIELDS = frozenset({"body", "related_to", "actor"})
@@ -114,9 +114,10 @@ async def log(
         "kind": kind,
         "subject": subject,
         "body": body,
-        "at": occurred_at and occurred_at.isoformat(),
+        "at": occurred_at and occurred_at.astimezone(UTC).isoformat(),
     }
     if client_key is not None:
+        await uow.wait_turn(f"activity\0{uow.actor.user_id}\0{client_key}")
         same = (Activity.created_by_id == uow.actor.user_id) & (Activity.client_key == client_key)
         known = (await uow.session.execute(select(Activity).where(same))).scalar_one_or_none()
         if known is not None:
@@ -127,7 +128,8 @@ async def log(
                 )
             return known
     _check(uow, subject, body, occurred_at)
-    links = await _links(uow, related_to)
+    record = await _related(uow, related_to)
+    links = _links(record)
     activity = Activity(
         id=uow.new_id(), kind=kind, subject=subject.strip(), body=body, occurred_at=occurred_at or uow.now, owner_id=owner_id or uow.actor.user_id,
         related_kind=related_to.kind, related_id=related_to.id, client_key=client_key,
@@ -135,8 +137,9 @@ async def log(
     )  # fmt: skip
     uow.session.add(activity)
     uow.note("activity.logged", activity, {"kind": kind.value})
-    if links["lead_id"] is not None:
-        await _touch_lead(uow, links["lead_id"], activity)
+    if isinstance(record, Lead):
+        touch(record, activity.occurred_at, responded=kind in RESPONSES)
+        uow.note("lead.touched", record)
     await uow.session.flush()
     return activity
 
@@ -157,19 +160,18 @@ def _check(uow: UnitOfWork, subject: str, body: str | None, occurred_at: datetim
         raise Invalid(Text("发生时间不能晚于一天之后", "occurredAt is more than a day ahead"), ("occurredAt",))
 
 
-async def _links(uow: UnitOfWork, related_to: Ref) -> dict[str, UUID | None]:
+async def _related(uow: UnitOfWork, related_to: Ref) -> Record:
     model = RELATED.get(related_to.kind)
     if model is None:
         raise not_found("record", ("relatedToId",))
-    row = await load(uow.session, uow.actor, model, related_to.id, path=("relatedToId",))
-    links: dict[str, UUID | None] = {"account_id": None, "opportunity_id": None, "contact_id": None, "lead_id": None}
-    links[f"{related_to.kind.lower()}_id"] = row.id
-    for parent in ("account_id", "contact_id"):
-        links[parent] = links[parent] or getattr(row, parent, None)
-    return links
+    # A lead is changed by its activities: two of them at once wait for each other instead of failing.
+    return await load(
+        uow.session, uow.actor, model, related_to.id, path=("relatedToId",), lock=related_to.kind == Lead.entity()
+    )
 
 
-async def _touch_lead(uow: UnitOfWork, lead_id: UUID, activity: Activity) -> None:
-    lead = await load(uow.session, uow.actor, Lead, lead_id, path=("relatedToId",))
-    touch(lead, activity.occurred_at, responded=activity.kind in RESPONSES)
-    uow.note("lead.touched", lead)
+def _links(record: Record) -> dict[str, UUID | None]:
+    links: dict[str, UUID | None] = {
+        name: getattr(record, name, None) for name in ("account_id", "opportunity_id", "contact_id")
+    }
+    return links | {"lead_id": None} | {f"{record.entity().lower()}_id": record.id}

@@ -260,6 +260,7 @@ class StagePlan:
 
 async def ensure_pipeline(uow: UnitOfWork, key: str, label: Text, stages: Iterable[StagePlan]) -> dict[str, Stage]:
     """The stages by key of the pipeline that has the key, which is set up first if it is not there."""
+    await uow.wait_turn(f"pipeline\0{key}")
     pipeline = (await uow.session.execute(select(Pipeline).where(Pipeline.key == key))).scalar_one_or_none()
     if pipeline is None:
         pipeline = Pipeline(id=uow.new_id(), key=key, label_zh=label.zh, label_en=label.en)
@@ -322,13 +323,17 @@ async def move_opportunity(
 ) -> None:
     """Move a deal into another stage of its pipeline and keep the stay in the one it leaves.
 
-    Raises Invalid for a stage of another pipeline.
+    Raises Invalid for a stage of another pipeline, or an instant before the deal entered the stage that it leaves.
     """
     if stage.pipeline_id != opportunity.pipeline_id:
         raise Invalid(Text("目标阶段不属于该商机的销售漏斗", "the stage belongs to another pipeline"), ("stageId",))
     if stage.id == opportunity.stage_id:
         return
     moment = at or uow.now
+    if moment < opportunity.stage_entered_at:
+        raise Invalid(
+            Text("换阶段的时间早于进入当前阶段的时间", "the deal would leave its stage before it entered it"), ("at",)
+        )
     staying = (StageTransition.opportunity_id == opportunity.id) & StageTransition.left_at.is_(None)
     for stay in (await uow.session.execute(select(StageTransition).where(staying))).scalars():
         stay.left_at = moment

@@ -1,6 +1,7 @@
 """Unqualified interest: captured once, tied to a person, owned by somebody or open to claim."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -41,6 +42,8 @@ class LeadStatus(StrEnum):
     DISQUALIFIED = "DISQUALIFIED"
 
 
+CANDIDATE_LIMIT = 200
+"""Open leads of the same name, at most, that a new one is compared with."""
 CLOSED = (LeadStatus.CONVERTED, LeadStatus.DISQUALIFIED)
 
 
@@ -145,10 +148,17 @@ def duplicate_verdict(candidates: list[Candidate]) -> tuple[DuplicateVerdict, UU
     return DuplicateVerdict.NONE, None
 
 
+_CHINESE_FORM = re.compile(r"(?:股份|有限责任|有限|集团|公司)+$")
+_ENGLISH_FORM = re.compile(r"(?<![^\s,.])(?:co\.?,?\s*ltd|ltd|limited|inc|corp|corporation|gmbh|llc)[\s,.]*$")
+_SEPARATORS = re.compile(r"[^\w&+]+")
+
+
 def company_key(company: str | None) -> str:
-    """A company's name without spaces, case and legal form, for comparison."""
-    text = re.sub(r"\s+", "", (company or "").lower())
-    return re.sub(r"(股份有限公司|有限责任公司|有限公司|集团|公司|co\.?,?ltd\.?|inc\.?|corp\.?|gmbh|llc)$", "", text)
+    """A company's name without spaces, punctuation, case and legal form, for comparison; a key is its own key."""
+    name = unicodedata.normalize("NFKC", company or "").lower()
+    while (shorter := _CHINESE_FORM.sub("", _SEPARATORS.sub("", _ENGLISH_FORM.sub("", name)))) != name:
+        name = shorter
+    return name
 
 
 async def capture(
@@ -166,6 +176,7 @@ async def capture(
     for field, value in (("source", source), ("externalId", external_id), ("name", name)):
         if not value.strip():
             raise Invalid(Text(f"{field} 不能为空", f"{field} cannot be empty"), (field,))
+    await uow.wait_turn(f"lead\0{source}\0{external_id}")
     known = (
         await uow.session.execute(select(Lead).where(Lead.source == source, Lead.external_id == external_id))
     ).scalar_one_or_none()
@@ -173,7 +184,7 @@ async def capture(
         return known
     given = [(Channel.PHONE, phone, "phone"), (Channel.EMAIL, email, "email"), (Channel.WECHAT, wechat, "wechat")]
     points = [(kind, value, field) for kind, value, field in given if value and value.strip()]
-    keys = [accounts.match_key(kind, value, (field,)) for kind, value, field in points]
+    keys = [(kind, accounts.match_key(kind, value, (field,))) for kind, value, field in points]
     contact = await accounts.find_contact(uow, keys)
     fresh = contact is None
     if contact is None:
@@ -204,7 +215,9 @@ def _home_territory(uow: UnitOfWork) -> UUID | None:
 async def _candidates(uow: UnitOfWork, contact: Contact | None, name: str, company: str | None) -> list[Candidate]:
     same_contact = Lead.contact_id == contact.id if contact else Lead.contact_id.is_(None)
     alike = same_contact | (func.lower(Lead.name) == name.strip().lower())
-    rows = await uow.session.execute(select(Lead).where(alike, Lead.status.not_in(CLOSED)).order_by(Lead.id).limit(20))
+    # However many share a common name, the leads of the same person come first.
+    nearest = select(Lead).where(alike, Lead.status.not_in(CLOSED)).order_by(same_contact.desc(), Lead.id)
+    rows = await uow.session.execute(nearest.limit(CANDIDATE_LIMIT))
     key = company_key(company)
     return [
         Candidate(
@@ -218,9 +231,10 @@ async def _candidates(uow: UnitOfWork, contact: Contact | None, name: str, compa
 
 
 def touch(lead: Lead, at: datetime, *, responded: bool) -> None:
-    """Take in that somebody did something with a lead; a first genuine reply stops the response clock."""
+    """Take in that somebody did something with a lead; the first genuine reply after its capture stops the response clock."""
     lead.last_activity_at = max(lead.last_activity_at, at)
-    if responded and lead.first_responded_at is None:
-        lead.first_responded_at = at
-        if lead.status in {LeadStatus.NEW, LeadStatus.ASSIGNED}:
-            lead.status = LeadStatus.WORKING
+    if not responded or at < lead.captured_at:
+        return
+    lead.first_responded_at = min(lead.first_responded_at or at, at)
+    if lead.status in {LeadStatus.NEW, LeadStatus.ASSIGNED}:
+        lead.status = LeadStatus.WORKING

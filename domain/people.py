@@ -147,8 +147,10 @@ async def find_territory(session: AsyncSession, region: str | None) -> Territory
     if not region or not region.strip():
         return None
     word = region.strip().lower()
-    same = (Territory.key == word) | (func.lower(Territory.label_zh) == word) | (func.lower(Territory.label_en) == word)
-    return (await session.execute(select(Territory).where(same).limit(1))).scalar_one_or_none()
+    by_key = func.lower(Territory.key) == word
+    same = by_key | (func.lower(Territory.label_zh) == word) | (func.lower(Territory.label_en) == word)
+    best = select(Territory).where(same).order_by(by_key.desc(), Territory.id).limit(1)
+    return (await session.execute(best)).scalar_one_or_none()
 
 
 def with_descendants(parents: dict[UUID, UUID | None], roots: set[UUID]) -> frozenset[UUID]:
