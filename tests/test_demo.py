@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,24 +15,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from assistant.context import gather_account, gather_lead
 from assistant.wording import CONCERNS, INDUSTRIES
 from demo import Summary, load, records, story
-from demo.records import FOLDER, EntryRecord
 from domain import ledger
-from domain.accounts import Account, BuyingRole, Contact, ContactPoint
+from domain.accounts import Account, Contact, ContactPoint
 from domain.activities import Activity
 from domain.commerce import Order, PriceBookEntry, Quote, QuoteLine, purchase_cycle
 from domain.consent import ConsentDecision, ConsentGrant, ConsentStatus
 from domain.deals import Opportunity, OpportunityContactRole, Pipeline, Stage, StageTransition
-from domain.kernel import Conflict, Database, Invalid, Language, Role, rows_visible
+from domain.kernel import Conflict, Database, Invalid, Role, rows_visible
 from domain.leads import DuplicateVerdict, Lead, LeadStatus
 from domain.people import RoleGrant, User
 from domain.signals import Signal
-from knowledge import KnowledgeItem, KnowledgeKind, KnowledgeState, KnowledgeVersion
+from knowledge import KnowledgeItem, KnowledgeState, KnowledgeVersion
 from tests.conftest import remove_data
 from tests.factories import SIGNER, Board, Clock, Ids, sign_in, verify_ledger
 
 WINDOW = timedelta(days=180)
-OVERLAP = 0.30
-GRAM = 8
 REPS = ("lei.zhang@example.com", "na.li@example.com")
 USERS = {
     "lei.zhang": Role.REP, "na.li": Role.REP, "min.wang": Role.MANAGER, "fang.chen": Role.FINANCE, "jun.he": Role.LEGAL, "yu.zhao": Role.CURATOR,
@@ -267,7 +264,7 @@ async def test_consent_is_of_every_kind(demo: Loaded) -> None:
 async def test_customers_read_about_what_they_are_buying(demo: Loaded) -> None:
     about = {
         title: material.product
-        for material in COMPANY.material
+        for material in records.company().material
         for pairs in (
             material.page_viewed,
             material.document_downloaded,
@@ -422,94 +419,6 @@ async def test_the_same_now_gives_the_same_company(demo: Loaded, sqlite_database
 
 # ---- knowledge -------------------------------------------------------------------------------------------------------
 
-ENTRIES = records.entries()
-BY_FILE = pytest.mark.parametrize(("path", "entry"), ENTRIES.items(), ids=[path.stem for path in ENTRIES])
-LISTS = ("concerns", "stages", "roles", "industries", "regions", "competitors")
-COMPANY = records.company()
-KNOWN = {
-    "concerns": set(CONCERNS),
-    "stages": {stage.key for pipeline in COMPANY.pipelines for stage in pipeline.stages},
-    "roles": {role.value.lower() for role in BuyingRole},
-    "industries": set(INDUSTRIES),
-    "regions": {territory.key for territory in COMPANY.territories},
-    "competitors": {competitor.key for competitor in COMPANY.competitors},
-}
-
-
-def headings() -> dict[tuple[str, str], list[str]]:
-    """The headings of each kind in each language, from the table in demo/README.md."""
-    table = re.findall(
-        r"^\| ([A-Z_]+) \| (.+?) \| (.+?) \|$", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    return {(kind, language): row.split(" · ") for kind, zh, en in table for language, row in (("ZH", zh), ("EN", en))}
-
-
-@BY_FILE
-def test_front_matter_is_valid(path: Path, entry: EntryRecord) -> None:
-    assert path.stem == entry.key
-    assert path.parent.name == entry.kind.value.lower()
-    assert entry.owner in {"yu.zhao@example.com", "lan.xu@example.com"}
-    assert {name: set(getattr(entry, name)) - KNOWN[name] for name in LISTS} == {name: set() for name in LISTS}
-
-
-@BY_FILE
-def test_headings_are_those_of_the_kind(path: Path, entry: EntryRecord) -> None:
-    found = re.findall(r"^## (.+)$", entry.body, re.MULTILINE)
-    assert found == headings()[entry.kind.value, entry.language.value], path
-
-
-def test_keys_and_titles_are_unique() -> None:
-    for name in ("key", "title"):
-        values = Counter(getattr(entry, name) for entry in ENTRIES.values())
-        assert [value for value, times in values.items() if times > 1] == []
-
-
-def test_a_good_quarter_is_english_and_objections_are_of_many_kinds() -> None:
-    languages = Counter(entry.language for entry in ENTRIES.values())
-    assert languages[Language.EN] * 4 >= len(ENTRIES)
-    answered = {
-        concern
-        for entry in ENTRIES.values()
-        if entry.kind is KnowledgeKind.OBJECTION_RESPONSE
-        for concern in entry.concerns
-    }
-    assert len(answered) >= 14
-
-
-def grams(entry: EntryRecord) -> set[tuple[str, ...]]:
-    """Runs of eight: characters without white space in Chinese, words in English."""
-    parts = (
-        re.findall(r"[\w']+", entry.body.lower())
-        if entry.language is Language.EN
-        else list(re.sub(r"\s+", "", entry.body))
-    )
-    return {tuple(parts[start : start + GRAM]) for start in range(len(parts) - GRAM + 1)}
-
-
-def overlapping(sets: dict[str, set[tuple[str, ...]]]) -> Iterator[tuple[str, str, float]]:
-    """Each pair that shares too many runs, with the share of the smaller one."""
-    holders: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for key, runs in sets.items():
-        for run in runs:
-            holders[run].append(key)
-    shared: Counter[tuple[str, str]] = Counter()
-    for keys in holders.values():
-        shared.update((one, other) for at, one in enumerate(keys) for other in keys[at + 1 :])
-    for (one, other), number in shared.items():
-        share = number / min(len(sets[one]), len(sets[other]))
-        if share >= OVERLAP:
-            yield one, other, round(share, 2)
-
-
-def test_no_two_entries_share_thirty_per_cent_of_their_text() -> None:
-    assert list(overlapping({entry.key: grams(entry) for entry in ENTRIES.values()})) == []
-
-
-def test_copied_text_would_be_found() -> None:
-    one, *_, other = ENTRIES.values()
-    copied = other.model_copy(update={"language": one.language, "body": other.body + one.body})
-    assert [pair[:2] for pair in overlapping({"one": grams(one), "copy": grams(copied)})] == [("one", "copy")]
-
 
 async def test_entries_are_published_by_the_other_curator(demo: Loaded) -> None:
     rows = await demo.rows(
@@ -517,6 +426,6 @@ async def test_entries_are_published_by_the_other_curator(demo: Loaded) -> None:
             KnowledgeItem.state, KnowledgeItem.owner_id, KnowledgeVersion.author_id, KnowledgeVersion.published_by_id
         ).join(KnowledgeVersion, KnowledgeVersion.item_id == KnowledgeItem.id)
     )
-    assert len(rows) == len(ENTRIES)
+    assert len(rows) == len(records.entries())
     assert {row.state for row in rows} == {KnowledgeState.PUBLISHED}
     assert all(row.owner_id == row.author_id != row.published_by_id for row in rows)
