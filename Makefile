@@ -24,7 +24,7 @@ run: $(STAMP) ## Serve GraphQL and its IDE on PORT (8000), with the demo company
 	@exec $(BIN)/sortie start --port $(PORT)
 
 test: $(STAMP) ## Run all tests, on SQLite and on a PostgreSQL that they start themselves
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(STAMP) ## Check style, types, the floor plan and the generated files
 	@$(BIN)/ruff check .
