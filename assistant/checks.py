@@ -1,60 +1,47 @@
 """What an answer must hold before anybody sees it: pure decisions on its sentences, sources and figures."""
 
 import re
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from enum import StrEnum
+from functools import cached_property
 
-from assistant.draft import Draft, Figure, KnowledgeQuote, Section
+from assistant.draft import Draft, Figure, KnowledgeQuote, Section, Source
+from assistant.masking import Kind
+from assistant.numbers import CITATION, LIST_MARK, NumberInText, amounts_in_words, dates_in, numbers_in
 from domain.kernel import Language
 
-SENTENCE = re.compile(r".+?(?:[。！？!?；](?:\s?\[\d{1,4}\])*[”」]?|\.[”\"]?(?=[\s\[]|$)(?:\s?\[\d{1,4}\])*(?=\s|$)|$)", re.DOTALL)
-CITATION = re.compile(r"\[(\d{1,4})\]")
-LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.、)])\s+")
-LINK = re.compile(r"!\[[^\]]*\]|\]\(|https?:|www\.|ftp:|javascript:|data:|<\s*/?\s*[a-zA-Z!]|\b[a-z0-9-]+\.(?:com|cn|net|org|io|info|biz|top|xyz)\b", re.IGNORECASE)
-PLACEHOLDER = re.compile(r"[⟦⟧]")
-ISO_DATE = re.compile(r"(?<!\d)(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*日?(?!\d)")
-NUMBER = re.compile(r"(?P<money>CN¥|US\$|[¥￥$€£]|CNY\s?|RMB\s?|USD\s?)?(?<![A-Za-z0-9_.])(?<![A-Za-z]-)(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)\s?(?P<scale>[万亿])?\s?(?P<unit>%|％|个百分点|percent|元|CNY|RMB)?")
-SCALE = {"万": Decimal(10_000), "亿": Decimal(100_000_000)}
+SENTENCE = re.compile(
+    r".+?(?:[。！？!?；][”’」』）)\"]*(?:\s*\[\d{1,4}\])*|\.[”’\")]*(?=[\s\[]|$)(?:\s*\[\d{1,4}\])*(?=\s|$)|$)",
+    re.DOTALL,
+)
+DOMAINS = "com|cn|net|org|io|info|biz|top|xyz|ai|dev|co|me|app|shop|site|vip|cc|link|online|club|tv|gov|edu|eu|de|uk|us|hk|tw|ru|jp"
+LINK = re.compile(
+    r"!\[[^\]]*\]|\]\(|\]\s*:\s*\S*//|https?:|ftp:|javascript:|data:[a-z]+/|(?<![A-Za-z0-9])www\."
+    r"|<\s*/?\s*[a-z][a-z0-9]*[\s>/]|<!|&(?:lt|#60|#x3c);"
+    rf"|(?<![A-Za-z0-9@.-])(?:[a-z0-9-]+\.)+(?:{DOMAINS})(?![A-Za-z0-9-])",
+    re.IGNORECASE,
+)
+PLACEHOLDER = re.compile(rf"[⟦⟧]|(?<![A-Za-z0-9_])(?:{'|'.join(Kind)})_\d+(?![A-Za-z0-9_])")
+CHINESE = re.compile(r"[一-鿿]")
+RUNS = re.compile(r"[一-鿿]+|[^\W_一-鿿]+")
+SHORT_WORD = 3
 
+SUPPORT_FLOOR, SUPPORT_FULL = 0.08, 0.45
+"""Shares of a sentence's words found in its source: below the first it is not carried, from the second on it is."""
+LIKE_DRAFT = 0.3
+"""The share of a reworded sentence's words that the composer's section holds when it says the same."""
 
-class NumberKind(StrEnum):
-    """What a number counts, as far as its surroundings tell."""
-
-    PERCENT = "PERCENT"
-    MONEY = "MONEY"
-    PLAIN = "PLAIN"
-
-
-@dataclass(frozen=True, slots=True)
-class NumberInText:
-    """One number as it stands in a text."""
-
-    value: Decimal
-    kind: NumberKind
-
-
-def numbers_in(text: str) -> list[NumberInText]:
-    """Every number of a text but citation marks, list marks, dates and product codes (VX3)."""
-    bare = ISO_DATE.sub(" ", CITATION.sub(" ", LIST_MARK.sub("", text)))
-    found = []
-    for match in NUMBER.finditer(bare):
-        value = Decimal(match["digits"].replace(",", "")) * SCALE.get(match["scale"] or "", Decimal(1))
-        percent = match["unit"] in {"%", "％", "个百分点", "percent"}
-        money = bool(match["money"]) or match["unit"] in {"元", "CNY", "RMB"}
-        found.append(NumberInText(value, NumberKind.PERCENT if percent else NumberKind.MONEY if money else NumberKind.PLAIN))
-    return found
-
-
-def dates_in(text: str) -> set[str]:
-    """Every full date of a text in ISO form."""
-    return {f"{int(year):04d}-{int(month):02d}-{int(day):02d}" for year, month, day in ISO_DATE.findall(text)}
-
-
-def sentences(line: str) -> list[str]:
-    """The sentences of one line, each with the citation marks that follow it."""
-    return [part for part in SENTENCE.findall(line) if part.strip()]
+CHECKS = (
+    "outside_link",
+    "masked_leak",
+    "citation_numbers",
+    "foreign_customer",
+    "figures_sourced",
+    "claims_cited",
+    "claims_supported",
+)
+"""The checks in the order in which a sentence meets them; the first that it fails names its removal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,158 +63,231 @@ class Checked:
     support: dict[int, float]
 
 
-@dataclass(slots=True)
-class _Findings:
-    removed: dict[str, list[str]] = field(default_factory=dict)
-
-    def remove(self, key: str, sentence: str) -> None:
-        self.removed.setdefault(key, []).append(sentence.strip())
+def sentences(line: str) -> list[str]:
+    """The sentences of one line, each with the citation marks that follow it."""
+    return [part for part in SENTENCE.findall(line) if part.strip()]
 
 
-CHECKS = ("outside_link", "masked_leak", "citation_numbers", "foreign_customer", "figures_sourced", "claims_cited")
-"""The checks in the order in which a sentence meets them; the first that it fails names its removal."""
+def words_of(text: str) -> frozenset[str]:
+    """What a text is made of, for comparison: pairs of Chinese characters, and other words of three letters or more."""
+    found: set[str] = set()
+    for run in RUNS.findall(CITATION.sub(" ", text).lower()):
+        if CHINESE.match(run):
+            found.update(run[at : at + 2] for at in range(len(run) - 1))
+        elif len(run) >= SHORT_WORD:
+            found.add(run)
+    return frozenset(found)
 
 
-def run(draft: Draft, *, foreign_names: frozenset[str] = frozenset(), free_sections: frozenset[str] = frozenset(), strict_support: bool = False) -> Checked:
+def support_share(sentence: str, source: str) -> float:
+    """The share (0–1) of a sentence's words that its source contains."""
+    return _share(words_of(sentence), words_of(source))
+
+
+def _share(said: frozenset[str], known: frozenset[str]) -> float:
+    return len(said & known) / len(said) if said else 0.0
+
+
+def run(
+    draft: Draft,
+    *,
+    foreign_names: frozenset[str] = frozenset(),
+    own_names: frozenset[str] = frozenset(),
+    free_sections: frozenset[str] = frozenset(),
+    composed: Draft | None = None,
+) -> Checked:
     """Keep the sentences that hold and remove those that do not.
 
     A sentence goes when it carries an outside link or markup, a placeholder of masking, a citation number that nobody gave
-    out, the name of another customer that its sources do not name, or a number or date that neither code computed nor a
-    cited source contains. Outside `free_sections` (greetings, questions) each line cites at least one source. With
-    `strict_support` a cited sentence that shares next to nothing with its source goes as well. A section that loses every
-    sentence is missing.
+    out, the name of another customer that its sources do not name, or a number, date or amount in words that neither code
+    computed for this section nor a cited source contains. Outside `free_sections` (greetings, questions) each line cites at
+    least one source. Where a model reworded what was `composed`, a sentence that shares next to nothing with its source
+    and with the composer's section goes as well. A section that loses every sentence is missing.
     """
-    findings = _Findings()
-    support: dict[int, float] = {}
-    kept = []
-    figures = list(draft.figures)
-    for section in draft.sections:
-        if section.missing:
-            kept.append(section)
-            continue
-        judge = _Judge(draft, section.key, foreign_names, findings, figures, support, free=section.key in free_sections, strict=strict_support)
-        lines = [judged for line in section.body.split("\n") if (judged := judge.line(line)) is not None]
-        body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-        kept.append(replace(section, body=body, missing=not body))
-    keys = (*CHECKS, "claims_supported") if strict_support else CHECKS
-    results = [CheckResult(key, key not in findings.removed, " ⏐ ".join(findings.removed.get(key, [])) or None) for key in keys]
-    return Checked(kept, _used(figures, kept), results, support)
+    sources = {number: _SourceText(source) for number, source in draft.sources.items()}
+    judge = _Judge(draft, sources, foreign_names, own_names, composed)
+    kept = [
+        section if section.missing else judge.section(section, free=section.key in free_sections)
+        for section in draft.sections
+    ]
+    results = [
+        CheckResult(key, key not in judge.removed, " ⏐ ".join(judge.removed.get(key, [])) or None) for key in CHECKS
+    ]
+    return Checked(kept, _written(judge.figures, kept), results, judge.support)
 
 
-def _used(figures: list[Figure], sections: list[Section]) -> list[Figure]:
-    written = {section.key: {number.value for number in numbers_in(section.body)} for section in sections if not section.missing}
-    return [figure for figure in figures if figure.value in written.get(figure.section_key, set())]
+def _written(figures: list[Figure], sections: list[Section]) -> list[Figure]:
+    """The figures that are still to be read in their sections."""
+    numbers = {section.key: numbers_in(section.body) for section in sections if not section.missing}
+    return [
+        figure for figure in figures if any(_same(number, figure) for number in numbers.get(figure.section_key, []))
+    ]
+
+
+def _same(number: NumberInText, figure: Figure) -> bool:
+    counted = figure.unit if figure.unit == "%" or re.fullmatch(r"[A-Z]{3}", figure.unit) else ""
+    return number.value == figure.value and number.unit == counted
+
+
+class _SourceText:
+    """What one source holds, read once."""
+
+    def __init__(self, source: Source) -> None:
+        self.text = source.text
+        told = source.language is Language.ZH if isinstance(source, KnowledgeQuote) else None
+        self.chinese = CHINESE.search(source.text) is not None if told is None else told
+
+    @cached_property
+    def numbers(self) -> frozenset[NumberInText]:
+        return frozenset(number for line in self.text.split("\n") for number in numbers_in(line))
+
+    @cached_property
+    def dates(self) -> set[str]:
+        return dates_in(self.text)
+
+    @cached_property
+    def lower(self) -> str:
+        return " ".join(self.text.lower().split())
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return words_of(self.text)
 
 
 @dataclass(slots=True)
 class _Judge:
-    draft: Draft
-    section_key: str
-    foreign_names: frozenset[str]
-    findings: _Findings
-    figures: list[Figure]
-    support: dict[int, float]
-    free: bool
-    strict: bool
+    """The decision on each line and sentence of one answer, with what was removed and why."""
 
-    def line(self, line: str) -> str | None:
+    draft: Draft
+    sources: Mapping[int, _SourceText]
+    foreign_names: frozenset[str]
+    own_names: frozenset[str]
+    composed: Draft | None
+    figures: list[Figure] = field(init=False)
+    removed: dict[str, list[str]] = field(default_factory=dict)
+    support: dict[int, float] = field(default_factory=dict)
+    _key: str = ""
+    _free: bool = False
+    _composed_words: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.figures = list(self.draft.figures)
+
+    def section(self, section: Section, *, free: bool) -> Section:
+        """The section without what does not hold."""
+        self._key, self._free = section.key, free
+        own = [each.body for each in self.composed.sections if each.key == section.key] if self.composed else []
+        self._composed_words = words_of("\n".join(own))
+        lines = [judged for line in section.body.split("\n") if (judged := self._line(line)) is not None]
+        body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+        return replace(section, body=body, missing=not body)
+
+    def _line(self, line: str) -> str | None:
         """The line without the sentences that do not hold; None when nothing of it is left."""
         if not line.strip():
             return line
-        cited = [int(number) for number in CITATION.findall(line)]
         mark = LIST_MARK.match(line)
         lead, rest = (mark.group(), line[mark.end() :]) if mark else ("", line)
-        kept = [sentence for sentence in sentences(rest) if self._holds(sentence, cited)]
-        text = "".join(kept).strip()
-        if not text:
+        cited = _citations(line)
+        text = "".join(sentence for sentence in sentences(rest) if self._holds(sentence, cited)).strip()
+        if not re.search(r"\w", CITATION.sub("", text)):
             return None
         if not self._cited_enough(text):
-            self.findings.remove("claims_cited", text)
+            self._remove("claims_cited", text)
             return None
-        return lead + text if not lead or lead.strip() else text
+        return lead + text
+
+    def _remove(self, key: str, text: str) -> None:
+        self.removed.setdefault(key, []).append(text.strip())
 
     def _holds(self, sentence: str, line_cites: list[int]) -> bool:
-        own = [int(number) for number in CITATION.findall(sentence)]
+        own = _citations(sentence)
         cites = own or line_cites
-        tests: list[tuple[str, Callable[[], bool]]] = [
-            ("outside_link", lambda: LINK.search(sentence) is None),
+        plain = unicodedata.normalize("NFKC", sentence)
+        tests: tuple[tuple[str, Callable[[], bool]], ...] = (
+            ("outside_link", lambda: LINK.search(plain) is None),
             ("masked_leak", lambda: PLACEHOLDER.search(sentence) is None),
-            ("citation_numbers", lambda: all(number in self.draft.sources for number in own)),
+            ("citation_numbers", lambda: all(number in self.sources for number in own)),
             ("foreign_customer", lambda: not self._foreign(sentence, cites)),
             ("figures_sourced", lambda: self._figures_hold(sentence, cites)),
-            ("claims_supported", lambda: self._supported(sentence, own)),
-        ]
+            ("claims_supported", lambda: self._supported(sentence, cites)),
+        )
         for key, test in tests:
             if not test():
-                self.findings.remove(key, sentence)
+                self._remove(key, sentence)
                 return False
         return True
+
+    def _texts(self, cites: list[int]) -> list[_SourceText]:
+        return [self.sources[number] for number in cites if number in self.sources]
 
     def _foreign(self, sentence: str, cites: list[int]) -> bool:
-        named = [name for name in self.foreign_names if name in sentence]
-        return any(not any(name in self.draft.text_of(number) for number in cites) for name in named)
+        said = sentence.lower()
+        for name in sorted(self.own_names, key=len, reverse=True):
+            said = said.replace(name.lower(), " ")
+        named = [name for name in self.foreign_names if name.lower() in said]
+        return any(not any(name.lower() in source.lower for source in self._texts(cites)) for name in named)
 
     def _figures_hold(self, sentence: str, cites: list[int]) -> bool:
-        sourced = {number: set(numbers_in(self.draft.text_of(number))) for number in cites}
         fresh = []
         for number in numbers_in(sentence):
-            if any(_same(number, figure) for figure in self.figures if figure.section_key == self.section_key):
+            if any(_same(number, figure) for figure in self.figures if figure.section_key == self._key):
                 continue
-            cite = next((cite for cite, known in sourced.items() if number in known), None)
+            cite = next((cite for cite in cites if cite in self.sources and number in self.sources[cite].numbers), None)
             if cite is None:
                 return False
-            fresh.append(self._quoted(number, sentence, cite))
-        known_dates = self.draft.dates.union(*(dates_in(self.draft.text_of(number)) for number in cites))
-        if not dates_in(sentence) <= known_dates:
+            fresh.append((number, cite))
+        texts = self._texts(cites)
+        ours = {day for key, day in self.draft.dates if key == self._key}
+        if not dates_in(sentence) <= ours.union(*(source.dates for source in texts)):
             return False
-        self.figures.extend(fresh)
+        if not all(any(amount in source.lower for source in texts) for amount in amounts_in_words(sentence)):
+            return False
+        self.figures += [self._quoted(number, sentence, cite, offset) for offset, (number, cite) in enumerate(fresh, 1)]
         return True
 
-    def _quoted(self, number: NumberInText, sentence: str, cite: int) -> Figure:
+    def _quoted(self, number: NumberInText, sentence: str, cite: int, offset: int) -> Figure:
         taken = sum(figure.key.startswith("quoted_") for figure in self.figures)
         label = CITATION.sub("", LIST_MARK.sub("", sentence)).strip()
-        unit = {"PERCENT": "%", "MONEY": "CNY", "PLAIN": ""}[number.kind]
-        return Figure(self.section_key, f"quoted_{taken + 1}", label[:120], number.value, unit, cite)
+        return Figure(self._key, f"quoted_{taken + offset}", label[:120], number.value, number.unit, cite)
 
-    def _supported(self, sentence: str, own: list[int]) -> bool:
-        for number in own:
-            share = support_share(sentence, self.draft.text_of(number))
-            computed = any(figure.citation == number for figure in self.figures if figure.section_key == self.section_key)
-            self.support[number] = max(self.support.get(number, 0.0), 1.0 if computed else share)
-        if not self.strict or not own:
+    def _supported(self, sentence: str, cites: list[int]) -> bool:
+        """Whether a source carries the sentence, and how well each does; what code composed needs no second opinion."""
+        said = words_of(sentence)
+        numbers = numbers_in(sentence)
+        shares = []
+        for number in cites:
+            source = self.sources.get(number)
+            if source is None:
+                continue
+            computed = any(
+                figure.citation == number and _same(each, figure)
+                for figure in self.figures
+                for each in numbers
+                if figure.section_key == self._key
+            )
+            shares.append(1.0 if computed else _share(said, source.words))
+            self.support[number] = max(self.support.get(number, 0.0), shares[-1])
+        if self.composed is None or not said or _is_open(sentence) or _share(said, self._composed_words) >= LIKE_DRAFT:
             return True
-        foreign = all(_foreign_language(self.draft, number) for number in own)
-        return foreign or max(self.support.get(number, 0.0) for number in own) >= SUPPORT_FLOOR
+        if not cites and not self._free:
+            # The line as a whole is judged by what it cites.
+            return True
+        in_answer = self.draft.language is Language.ZH
+        if shares and all(source.chinese is not in_answer for source in self._texts(cites)):
+            return True
+        return max(shares, default=0.0) >= SUPPORT_FLOOR
 
     def _cited_enough(self, text: str) -> bool:
-        if self.free or (text.startswith(("#", "**")) and text.endswith(("**", "：", ":"))):
+        if self._free or (text.startswith(("#", "**")) and text.endswith(("**", "：", ":"))):
             return True
-        return bool(CITATION.search(text)) or text.rstrip('”"」 ').endswith(("？", "?", "：", ":"))
+        return CITATION.search(text) is not None or _is_open(text)
 
 
-SUPPORT_FLOOR, SUPPORT_FULL = 0.08, 0.45
-"""Shares of a sentence's character pairs found in its source: below the first it is not carried, from the second on it is."""
+def _citations(text: str) -> list[int]:
+    return [int(number) for number in CITATION.findall(text)]
 
 
-def support_share(sentence: str, source: str) -> float:
-    """The share (0–1) of a sentence's character pairs that its source contains."""
-    pairs = set(_pairs(CITATION.sub("", sentence)))
-    return len(pairs & set(_pairs(source))) / len(pairs) if pairs else 0.0
-
-
-def _pairs(text: str) -> Iterator[str]:
-    bare = re.sub(r"[\W_]+", "", text.lower())
-    return (bare[at : at + 2] for at in range(len(bare) - 1))
-
-
-def _same(number: NumberInText, figure: Figure) -> bool:
-    kind = NumberKind.PERCENT if figure.unit == "%" else NumberKind.MONEY if re.fullmatch(r"[A-Z]{3}", figure.unit) else NumberKind.PLAIN
-    return number.value == figure.value and number.kind is kind
-
-
-def _foreign_language(draft: Draft, number: int) -> bool:
-    source = draft.sources.get(number)
-    if source is None:
-        return False
-    chinese = source.language is Language.ZH if isinstance(source, KnowledgeQuote) else bool(re.search(r"[一-鿿]", source.text))
-    return chinese is not (draft.language is Language.ZH)
+def _is_open(text: str) -> bool:
+    """Whether a text claims nothing by itself: a question, or a line that leads over to what follows."""
+    return text.rstrip('”"」） )').endswith(("？", "?", "：", ":"))

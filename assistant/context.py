@@ -1,508 +1,353 @@
-"""What the assistant may know: facts gathered with the eyes of the person who asks, frozen, each with its evidence."""
+"""What the assistant may know: facts gathered with the eyes of the person who asks, each with its evidence."""
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.draft import Evidence
-from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CONCERNS, label
+from assistant.facts import (
+    AccountFacts,
+    Bought,
+    Concern,
+    Deal,
+    Done,
+    LeadFacts,
+    Line,
+    Looked,
+    Person,
+    Quoted,
+    Reachable,
+    Rival,
+)
+from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CONCERNS, INDUSTRIES, STANCES, label
 from domain import consent
-from domain.accounts import Account, BuyingRole, Channel, Contact, LifecycleStage
-from domain.activities import Activity, ActivityKind
+from domain.accounts import Account, BuyingRole, Channel, Contact
+from domain.activities import Activity
 from domain.commerce import Order, OrderLine, PriceBookEntry, Product, Quote, QuoteLine
+from domain.consent import ConsentDecision
 from domain.deals import Competitor, Opportunity, OpportunityContactRole, Stage, Stance
-from domain.kernel import Actor, Base, Language, Money, Ref, Text, load, rows_visible
+from domain.kernel import Actor, Base, Language, Money, Ref, Text, load, not_found, rows_visible
 from domain.leads import Lead
 from domain.people import Territory, User
 from domain.signals import Signal
 
+T = TypeVar("T", bound=Base)
+
 RECENT = timedelta(days=180)
 FOLLOW_UP = "sales_follow_up"
+LOOKED = ("enquiry_sent", "demo_requested", "document_downloaded", "page_viewed", "event_attended")
+PEOPLE, DEALS, ACTIVITIES, ORDERS, SIGNALS = 50, 20, 8, 12, 60
+"""How many of each are looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A member of the buying committee."""
-
-    evidence: Evidence
-    name: str
-    title: str | None
-    role: BuyingRole | None
-    stance: Stance
-    covered_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """One activity."""
-
-    evidence: Evidence
-    kind: ActivityKind
-    at: datetime
-    subject: str
-    body: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """One order."""
-
-    evidence: Evidence
-    number: str
-    at: datetime
-    total: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Concern:
-    """One concern that the customer raised and nobody has resolved."""
-
-    evidence: Evidence
-    category: str
-    words: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """One competitor in the deal."""
-
-    evidence: Evidence
-    key: str
-    name: Text
-    words: str | None
-    at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Quoted:
-    """The latest quote of the deal."""
-
-    evidence: Evidence
-    number: str
-    status: str
-    total: Money
-    issued_at: datetime | None
-    valid_until: date | None
-    payment_terms_days: int
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One product of the deal with its list and floor price."""
-
-    evidence: Evidence
-    product: Text
-    code: str
-    quantity: int
-    list_price: Money
-    floor_price: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Reachable:
-    """One channel to one person, and whether consent allows it."""
-
-    evidence: Evidence
-    person: str
-    channel: Channel
-    decision: consent.ConsentDecision
-    light: consent.TrafficLight
-    via: Channel | None
-    reason: Text
-
-
-@dataclass(frozen=True, slots=True)
-class Deal:
-    """The opportunity at hand."""
-
-    evidence: Evidence
-    id: UUID
-    name: str
-    stage_key: str
-    stage: Text
-    entered_at: datetime
-    expected_days: int | None
-    amount: Money | None
-    close_date: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
-    """Everything about one account, and about one deal with it, that the asker sees."""
-
-    now: datetime
-    evidence: Evidence
-    id: UUID
-    name: str
-    industry: str | None
-    region: str | None
-    region_label: Text
-    territory: UUID | None
-    lifecycle: LifecycleStage
-    owner: str | None
-    credit_grade: str | None
-    employees: int | None
-    purpose: str | None
-    deal: Deal | None
-    open_deals: tuple[Deal, ...] = ()
-    people: tuple[Person, ...] = ()
-    done: tuple[Done, ...] = ()
-    orders: tuple[Bought, ...] = ()
-    concerns: tuple[Concern, ...] = ()
-    rivals: tuple[Rival, ...] = ()
-    quote: Quoted | None = None
-    lines: tuple[Line, ...] = ()
-    reachable: tuple[Reachable, ...] = ()
-    category: str | None = None
-    words: str | None = None
-    persons: tuple[UUID, ...] = field(default=())
-
-    @property
-    def subject(self) -> Ref:
-        """The account; an objection reply names its deal instead."""
-        return Ref("Opportunity", self.deal.id) if self.words is not None and self.deal else Ref("Account", self.id)
-
-    @property
-    def subject_label(self) -> str:
-        """The account's name, with the deal's where there is one."""
-        return f"{self.name} · {self.deal.name}" if self.words is not None and self.deal else self.name
-
-    @property
-    def territory_id(self) -> UUID | None:
-        """The account's territory."""
-        return self.territory
-
-    @property
-    def person_ids(self) -> tuple[UUID, ...]:
-        """The people of the account that were looked at."""
-        return self.persons
-
-    @property
-    def person_names(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(dict.fromkeys([person.name for person in self.people] + [point.person for point in self.reachable]))
-
-    def own_names(self) -> frozenset[str]:
-        """The account itself."""
-        return frozenset({self.name})
-
-    @property
-    def products(self) -> frozenset[str]:
-        """The short codes (PM8) of the deal's products; empty where no line says."""
-        return frozenset(line.code.rsplit("-", 1)[-1] for line in self.lines)
-
-    @property
-    def floor_total(self) -> Money | None:
-        """The deal's lines at floor price."""
-        return _total([(line.floor_price, line.quantity) for line in self.lines])
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """One thing that a lead looked at or asked."""
-
-    evidence: Evidence
-    type: str
-    at: datetime
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class LeadFacts:
-    """Everything about one lead that the asker sees."""
-
-    now: datetime
-    evidence: Evidence
-    id: UUID
-    name: str
-    company: str | None
-    industry: str | None
-    region: str | None
-    territory: UUID | None
-    interest: str | None
-    source: str
-    captured_at: datetime
-    last_activity_at: datetime
-    contact_id: UUID
-    looked: tuple[Looked, ...]
-    rivals: tuple[Rival, ...]
-    done: tuple[Done, ...]
-    reachable: tuple[Reachable, ...]
-    wanted_channel: Channel | None
-    seller: str
-
-    @property
-    def subject(self) -> Ref:
-        """The lead."""
-        return Ref("Lead", self.id)
-
-    @property
-    def subject_label(self) -> str:
-        """Name and company."""
-        return f"{self.name} · {self.company}" if self.company else self.name
-
-    @property
-    def territory_id(self) -> UUID | None:
-        """The lead's territory."""
-        return self.territory
-
-    @property
-    def person_ids(self) -> tuple[UUID, ...]:
-        """The lead's person."""
-        return (self.contact_id,)
-
-    @property
-    def person_names(self) -> tuple[str, ...]:
-        """The lead's name."""
-        return (self.name,)
-
-    def own_names(self) -> frozenset[str]:
-        """The lead's company."""
-        return frozenset({self.company} if self.company else ())
-
-    def allowed_channel(self) -> Reachable | None:
-        """The channel to use: the one asked for if consent allows it or another in its place, else the best allowed."""
-        allowed = {point.channel: point for point in self.reachable if point.decision is consent.ConsentDecision.ALLOW}
-        if self.wanted_channel is not None and self.wanted_channel in allowed:
-            return allowed[self.wanted_channel]
-        return next((allowed[channel] for channel in PREFERRED if channel in allowed), None)
-
-
-PREFERRED = (Channel.WECHAT, Channel.PHONE, Channel.EMAIL, Channel.SMS, Channel.APP, Channel.MAIL)
-
-
-def _total(parts: list[tuple[Money, int]]) -> Money | None:
-    if not parts:
-        return None
-    return Money(sum(price.amount_minor * quantity for price, quantity in parts), parts[0][0].currency)
+def plain(text: str) -> str:
+    """A free text in one line, in which nothing can be taken for a citation."""
+    return re.sub(r"\[(\d{1,4})\]", r"（\1）", " ".join(text.split()))
 
 
 def in_words(*parts: object) -> str:
     """The words of a piece of evidence: what is known, in one line."""
-    return "；".join(str(part) for part in parts if part not in {None, ""})
+    return "；".join(str(part) for part in parts if part is not None and part != "")
 
 
-def day(at: datetime | date) -> str:
+def day(at: datetime | date | None) -> str | None:
     """The day of an instant as evidence writes it."""
-    return at.isoformat()[:10]
+    return at.isoformat()[:10] if at is not None else None
 
 
-async def gather_account(session: AsyncSession, actor: Actor, now: datetime, account_id: UUID | None, opportunity_id: UUID | None, *, path: str = "accountId") -> AccountFacts:
+def both(text: Text) -> str:
+    """A label in both languages, as evidence for answers in either."""
+    return text.zh if text.zh == text.en else f"{text.zh} / {text.en}"
+
+
+async def gather_account(
+    session: AsyncSession, actor: Actor, now: datetime, account_id: UUID | None, opportunity_id: UUID | None, *, path: str = "accountId"
+) -> AccountFacts:  # fmt: skip
     """What the actor sees of an account and of one deal: the one named, or the open one with the nearest stage to closing.
 
     Raises NotFound for an account or deal that is absent or foreign.
     """
+    see = _Sight(session, actor, now)
     account = await load(session, actor, Account, account_id, path=(path,))
-    deals = await _deals(session, actor, account, now, opportunity_id)
-    deal = next((found for found in deals if found.id == opportunity_id), None) if opportunity_id else (deals[0] if deals else None)
-    people, person_ids = await _committee(session, actor, account, deal, now)
-    rivals = await _rivals(session, actor, account, deal, now)
-    quote, lines = await _quote(session, actor, account, deal, now)
-    region = (await session.execute(select(Territory).where(Territory.id == account.territory_id))).scalar_one_or_none()
-    owner = (await session.execute(select(User.name).where(User.id == account.owner_id))).scalar_one_or_none()
+    deals = await see.deals(account, opportunity_id)
+    deal = deals[0] if deals else None
+    contacts = await see.all(
+        Contact, Contact.account_id == account.id, Contact.erased_at.is_(None), by=[Contact.id], limit=PEOPLE
+    )
+    quote, lines = await see.priced(account, deal)
+    region = await session.get(Territory, account.territory_id) if account.territory_id else None
+    owner = await session.get(User, account.owner_id) if account.owner_id else None
+    region_label = (
+        Text(region.label_zh, region.label_en) if region else Text(account.region or "", account.region or "")
+    )
+    industry = label(INDUSTRIES, account.industry)
+    said = in_words(account.name, both(industry), both(region_label), account.credit_grade, account.employees)
     return AccountFacts(
-        now=now,
-        evidence=Evidence(account.ref(), now, in_words(account.name, account.industry, account.region, account.credit_grade, account.employees)),
-        id=account.id, name=account.name, industry=account.industry, region=account.region,
-        region_label=Text(region.label_zh, region.label_en) if region else Text(account.region or "", account.region or ""),
-        territory=account.territory_id, lifecycle=account.lifecycle_stage, owner=owner, credit_grade=account.credit_grade, employees=account.employees,
-        purpose=None, deal=deal, open_deals=tuple(deals), people=people,
-        done=await _activities(session, actor, Activity.account_id == account.id, now),
-        orders=await _orders(session, actor, account, now), concerns=await _concerns(session, actor, account, now), rivals=rivals, quote=quote, lines=lines,
-        reachable=await _reachable(session, person_ids, now), persons=tuple(person_ids),
+        now=now, evidence=Evidence(account.ref(), now, said), id=account.id, name=account.name, industry=account.industry, region=account.region,
+        region_label=region_label, territory=account.territory_id, lifecycle=account.lifecycle_stage, owner=owner.name if owner else None,
+        credit_grade=account.credit_grade, employees=account.employees, deal=deal, open_deals=tuple(deals), people=await see.committee(contacts, deal),
+        done=await see.done(Activity.account_id == account.id), orders=await see.orders(account), concerns=await see.concerns(account),
+        rivals=await see.rivals(account, deal), quote=quote, lines=lines, reachable=await see.reachable(contacts),
+        persons=tuple(contact.id for contact in contacts),
     )  # fmt: skip
 
 
-async def gather_lead(session: AsyncSession, actor: Actor, now: datetime, lead_id: UUID | None, channel: Channel | None, *, path: str = "leadId") -> LeadFacts:
+async def gather_lead(
+    session: AsyncSession, actor: Actor, now: datetime, lead_id: UUID | None, channel: Channel | None, *, path: str = "leadId"
+) -> LeadFacts:  # fmt: skip
     """What the actor sees of a lead.
 
     Raises NotFound for a lead that is absent or foreign.
     """
+    see = _Sight(session, actor, now)
     lead = await load(session, actor, Lead, lead_id, path=(path,))
-    signals = await _signals(session, actor, (Signal.subject_id == lead.id), now, LOOKED)
-    mentions = await _signals(session, actor, (Signal.subject_id == lead.id), now, ("competitor_mentioned",))
-    names = await _competitors(session, {str(mention.payload.get("competitor", "")) for mention in mentions})
-    said = in_words(lead.name, lead.company, lead.source, lead.interest, day(lead.captured_at), day(lead.last_activity_at))
+    about = Signal.subject_id == lead.id
+    interest = plain(lead.interest) if lead.interest else None
+    said = in_words(lead.name, lead.company, lead.source, interest, day(lead.captured_at), day(lead.last_activity_at))
+    contact = (await session.execute(select(Contact).where(Contact.id == lead.contact_id))).scalar_one()
     return LeadFacts(
         now=now, evidence=Evidence(lead.ref(), now, said), id=lead.id, name=lead.name, company=lead.company, industry=lead.industry, region=lead.region,
-        territory=lead.territory_id, interest=lead.interest, source=lead.source, captured_at=lead.captured_at, last_activity_at=lead.last_activity_at,
-        contact_id=lead.contact_id, looked=tuple(_looked(signal, now) for signal in signals),
-        rivals=tuple(_rival(mention, names, now) for mention in mentions), done=await _activities(session, actor, Activity.lead_id == lead.id, now),
-        reachable=await _reachable(session, [lead.contact_id], now), wanted_channel=channel, seller=actor.display_name,
+        territory=lead.territory_id, interest=interest, source=lead.source, captured_at=lead.captured_at, last_activity_at=lead.last_activity_at,
+        contact_id=lead.contact_id, looked=tuple(_looked(signal, now) for signal in await see.signals(about, *LOOKED)),
+        rivals=await see.mentioned(about), reachable=await see.reachable([contact]), wanted_channel=channel, seller=actor.display_name,
     )  # fmt: skip
 
 
-LOOKED = ("enquiry_sent", "demo_requested", "document_downloaded", "page_viewed", "event_attended")
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """One reader at one instant, and what they see."""
 
+    session: AsyncSession
+    actor: Actor
+    now: datetime
 
-def _visible(model: type[Base], actor: Actor, *where: Any) -> Select[Any]:
-    return select(model).where(rows_visible(model, actor), *where)
+    async def all(
+        self, model: type[T], *where: ColumnElement[bool], by: list[Any], limit: int | None = None
+    ) -> list[T]:
+        """The rows that the actor sees."""
+        statement = select(model).where(rows_visible(model, self.actor), *where).order_by(*by).limit(limit)
+        return list((await self.session.execute(statement)).scalars())
 
+    def evidence(self, row: Base | Ref, *parts: object) -> Evidence:
+        """A record as of now, with the words that carry what is said of it."""
+        return Evidence(row if isinstance(row, Ref) else row.ref(), self.now, in_words(*parts))
 
-async def _deals(session: AsyncSession, actor: Actor, account: Account, now: datetime, named: UUID | None) -> list[Deal]:
-    if named is not None:
-        opportunity = await load(session, actor, Opportunity, named, path=("opportunityId",))
-        await _same_account(opportunity, account)
-    statement = select(Opportunity, Stage).join(Stage, Stage.id == Opportunity.stage_id)
-    wanted = or_(Stage.is_closed.is_(False), Opportunity.id == named) if named else Stage.is_closed.is_(False)
-    statement = statement.where(Opportunity.account_id == account.id, rows_visible(Opportunity, actor), wanted).order_by(Stage.position.desc(), Opportunity.amount_minor.desc(), Opportunity.id)
-    rows = (await session.execute(statement.limit(20))).all()
-    return [_deal(opportunity, stage, now) for opportunity, stage in rows]
+    # ---- deals and people --------------------------------------------------------------------------------------------
 
+    async def deals(self, account: Account, named: UUID | None) -> list[Deal]:
+        """The open deals, nearest to closing first; a named one, open or closed, before them."""
+        if named is not None:
+            opportunity = await load(self.session, self.actor, Opportunity, named, path=("opportunityId",))
+            if opportunity.account_id != account.id:
+                raise not_found("Opportunity", ("opportunityId",))
+        wanted = or_(Stage.is_closed.is_(False), Opportunity.id == named) if named else Stage.is_closed.is_(False)
+        first = [(Opportunity.id == named).desc()] if named else []
+        statement = (
+            select(Opportunity, Stage).join(Stage, Stage.id == Opportunity.stage_id)
+            .where(Opportunity.account_id == account.id, rows_visible(Opportunity, self.actor), wanted)
+            .order_by(*first, Stage.position.desc(), Opportunity.amount_minor.desc().nulls_last(), Opportunity.id).limit(DEALS)
+        )  # fmt: skip
+        return [self._deal(opportunity, stage) for opportunity, stage in (await self.session.execute(statement)).all()]
 
-async def _same_account(opportunity: Opportunity, account: Account) -> None:
-    from domain.kernel import not_found
+    def _deal(self, opportunity: Opportunity, stage: Stage) -> Deal:
+        amount, words = opportunity.amount, Text(stage.label_zh, stage.label_en)
+        said = (
+            opportunity.name,
+            both(words),
+            amount.words(Language.ZH) if amount else None,
+            day(opportunity.close_date),
+            day(opportunity.stage_entered_at),
+        )
+        return Deal(
+            evidence=self.evidence(opportunity, *said), id=opportunity.id, name=opportunity.name, stage_key=stage.key, stage=words,
+            entered_at=opportunity.stage_entered_at, expected_days=stage.expected_days, amount=amount, close_date=opportunity.close_date,
+            primary_competitor=opportunity.primary_competitor,
+        )  # fmt: skip
 
-    if opportunity.account_id != account.id:
-        raise not_found("opportunity", ("opportunityId",))
+    async def committee(self, contacts: list[Contact], deal: Deal | None) -> tuple[Person, ...]:
+        """The account's people, once for each seat that they hold in the deal."""
+        seats: dict[UUID, list[OpportunityContactRole]] = {}
+        if deal is not None:
+            of_deal = OpportunityContactRole.opportunity_id == deal.id
+            for seat in await self.all(OpportunityContactRole, of_deal, by=[OpportunityContactRole.id]):
+                seats.setdefault(seat.contact_id, []).append(seat)
+        people = []
+        for contact in contacts:
+            held = seats.get(contact.id)
+            people += [self._person(contact, seat.role, seat.stance, seat.covered_at) for seat in held or []]
+            if held is None:
+                people.append(self._person(contact, contact.buying_role, Stance.UNKNOWN, None))
+        return tuple(people)
 
+    def _person(self, contact: Contact, role: BuyingRole | None, stance: Stance, covered_at: datetime | None) -> Person:
+        words = both(label(BUYING_ROLES, role)) if role else None
+        shown = self.evidence(contact, contact.name, contact.title, words, both(STANCES[stance]), day(covered_at))
+        return Person(shown, contact.name, contact.title, role, stance, covered_at)
 
-def _deal(opportunity: Opportunity, stage: Stage, now: datetime) -> Deal:
-    amount = opportunity.amount
-    said = in_words(opportunity.name, f"{stage.label_zh} / {stage.label_en}", amount.words(Language.ZH) if amount else None, opportunity.close_date, day(opportunity.stage_entered_at))
-    return Deal(
-        evidence=Evidence(opportunity.ref(), now, said), id=opportunity.id, name=opportunity.name, stage_key=stage.key, stage=Text(stage.label_zh, stage.label_en),
-        entered_at=opportunity.stage_entered_at, expected_days=stage.expected_days, amount=amount, close_date=opportunity.close_date,
-    )  # fmt: skip
+    async def reachable(self, contacts: list[Contact]) -> tuple[Reachable, ...]:
+        """Each person on each channel."""
+        decisions = await consent.contactability_of(
+            self.session, [contact.id for contact in contacts], FOLLOW_UP, self.now
+        )
+        points = []
+        for contact in contacts:
+            known = [each for each in decisions[contact.id] if each.decision is not ConsentDecision.UNKNOWN]
+            reasons = dict.fromkeys(both(each.reason) for each in known or decisions[contact.id][:1])
+            shown = self.evidence(contact, contact.name, *reasons)
+            points += [
+                Reachable(shown, contact.name, each.channel, each.decision, each.light, each.via, each.reason)
+                for each in decisions[contact.id]
+            ]
+        return tuple(points)
 
+    # ---- what happened -----------------------------------------------------------------------------------------------
 
-async def _committee(session: AsyncSession, actor: Actor, account: Account, deal: Deal | None, now: datetime) -> tuple[tuple[Person, ...], list[UUID]]:
-    contacts = (await session.execute(_visible(Contact, actor, Contact.account_id == account.id, Contact.erased_at.is_(None)).order_by(Contact.id).limit(50))).scalars().all()
-    seats: dict[UUID, OpportunityContactRole] = {}
-    if deal is not None:
-        found = await session.execute(_visible(OpportunityContactRole, actor, OpportunityContactRole.opportunity_id == deal.id).order_by(OpportunityContactRole.id))
-        seats = {seat.contact_id: seat for seat in found.scalars()}
-    people = []
-    for contact in contacts:
-        seat = seats.get(contact.id)
-        role = seat.role if seat else contact.buying_role
-        said = in_words(contact.name, contact.title, f"{label(BUYING_ROLES, role).zh} / {label(BUYING_ROLES, role).en}", day(seat.covered_at) if seat and seat.covered_at else None)
-        people.append(Person(Evidence(contact.ref(), now, said), contact.name, contact.title, role, seat.stance if seat else Stance.UNKNOWN, seat.covered_at if seat else None))
-    return tuple(people), [contact.id for contact in contacts]
+    async def done(self, about: ColumnElement[bool]) -> tuple[Done, ...]:
+        """The latest activities."""
+        recent = (about, Activity.occurred_at > self.now - RECENT, Activity.occurred_at <= self.now)
+        rows = await self.all(Activity, *recent, by=[Activity.occurred_at.desc(), Activity.id.desc()], limit=ACTIVITIES)
+        return tuple(self._done(row, plain(row.subject), plain(row.body) if row.body else None) for row in rows)
 
+    def _done(self, row: Activity, subject: str, body: str | None) -> Done:
+        shown = self.evidence(row, day(row.occurred_at), both(label(ACTIVITY_KINDS, row.kind)), subject, body)
+        return Done(shown, row.kind, row.occurred_at, subject, body)
 
-async def _activities(session: AsyncSession, actor: Actor, where: Any, now: datetime) -> tuple[Done, ...]:
-    statement = _visible(Activity, actor, where, Activity.occurred_at > now - RECENT, Activity.occurred_at <= now)
-    rows = (await session.execute(statement.order_by(Activity.occurred_at.desc(), Activity.id.desc()).limit(8))).scalars()
-    return tuple(
-        Done(Evidence(row.ref(), now, in_words(day(row.occurred_at), label(ACTIVITY_KINDS, row.kind).zh, row.subject, row.body)), row.kind, row.occurred_at, row.subject, row.body)
-        for row in rows
-    )
+    async def signals(self, about: ColumnElement[bool], *types: str) -> list[Signal]:
+        """The latest signals of the types."""
+        recent = (about, Signal.type.in_(types), Signal.occurred_at > self.now - RECENT, Signal.occurred_at <= self.now)
+        return await self.all(Signal, *recent, by=[Signal.occurred_at.desc(), Signal.id.desc()], limit=SIGNALS)
 
+    async def concerns(self, account: Account) -> tuple[Concern, ...]:
+        """The concerns whose latest signal raises them."""
+        latest: dict[tuple[UUID, str], Signal] = {}
+        for signal in await self.signals(Signal.account_id == account.id, "concern_raised", "concern_resolved"):
+            # The payload of a person who was erased is empty.
+            if category := signal.payload.get("category"):
+                latest.setdefault((signal.subject_id, category), signal)
+        return tuple(self._concern(signal) for signal in latest.values() if signal.type == "concern_raised")
 
-async def _orders(session: AsyncSession, actor: Actor, account: Account, now: datetime) -> tuple[Bought, ...]:
-    statement = _visible(Order, actor, Order.account_id == account.id, Order.ordered_at <= now).order_by(Order.ordered_at.desc(), Order.id.desc()).limit(12)
-    bought = []
-    for order in (await session.execute(statement)).scalars():
-        total = Money(order.total_minor, order.currency)
-        bought.append(Bought(Evidence(order.ref(), now, in_words(order.number, day(order.ordered_at), total.words(Language.ZH))), order.number, order.ordered_at, total))
-    return tuple(bought)
+    def _concern(self, signal: Signal) -> Concern:
+        category, words = str(signal.payload["category"]), plain(str(signal.payload["words"]))
+        shown = self.evidence(signal, day(signal.occurred_at), both(label(CONCERNS, category)), words)
+        return Concern(shown, category, words, signal.occurred_at)
 
+    async def rivals(self, account: Account, deal: Deal | None) -> tuple[Rival, ...]:
+        """The competitors that were mentioned, those of other deals aside, and the deal's own."""
+        about = Signal.account_id == account.id
+        if deal is None:
+            return await self.mentioned(about)
+        found = await self.mentioned(about & ((Signal.subject_kind != "Opportunity") | (Signal.subject_id == deal.id)))
+        key = deal.primary_competitor
+        if key is None or key in {rival.key for rival in found}:
+            return found
+        name = (await self._competitors({key})).get(key, Text(key, key))
+        return (*found, Rival(self.evidence(deal.evidence.record, deal.name, both(name)), key, name, None, None))
 
-async def _signals(session: AsyncSession, actor: Actor, where: Any, now: datetime, types: tuple[str, ...]) -> list[Signal]:
-    statement = _visible(Signal, actor, where, Signal.type.in_(types), Signal.occurred_at > now - RECENT, Signal.occurred_at <= now)
-    return list((await session.execute(statement.order_by(Signal.occurred_at.desc(), Signal.id.desc()).limit(60))).scalars())
+    async def mentioned(self, about: ColumnElement[bool]) -> tuple[Rival, ...]:
+        """The competitors that were mentioned, each with what was said last."""
+        latest: dict[str, Signal] = {}
+        for mention in await self.signals(about, "competitor_mentioned"):
+            if key := mention.payload.get("competitor"):
+                latest.setdefault(key, mention)
+        names = await self._competitors(latest.keys())
+        return tuple(self._rival(key, names.get(key, Text(key, key)), mention) for key, mention in latest.items())
 
+    def _rival(self, key: str, name: Text, mention: Signal) -> Rival:
+        words = plain(str(mention.payload.get("words", ""))) or None
+        return Rival(
+            self.evidence(mention, day(mention.occurred_at), both(name), words), key, name, words, mention.occurred_at
+        )
 
-async def _concerns(session: AsyncSession, actor: Actor, account: Account, now: datetime) -> tuple[Concern, ...]:
-    found = await _signals(session, actor, Signal.account_id == account.id, now, ("concern_raised", "concern_resolved"))
-    settled: set[tuple[UUID, str]] = set()
-    open_: list[Concern] = []
-    for signal in found:
-        category = str(signal.payload.get("category", ""))
-        topic = (signal.subject_id, category)
-        if topic in settled:
-            continue
-        settled.add(topic)
-        if signal.type == "concern_raised":
-            words = str(signal.payload.get("words", ""))
-            said = in_words(day(signal.occurred_at), f"{label(CONCERNS, category).zh} / {label(CONCERNS, category).en}", words)
-            open_.append(Concern(Evidence(signal.ref(), now, said), category, words, signal.occurred_at))
-    return tuple(open_)
+    async def _competitors(self, keys: Collection[str]) -> dict[str, Text]:
+        rows = await self.session.execute(select(Competitor).where(Competitor.key.in_(sorted(keys))))
+        return {row.key: Text(row.label_zh, row.label_en) for row in rows.scalars()}
 
+    # ---- what it costs -----------------------------------------------------------------------------------------------
 
-async def _rivals(session: AsyncSession, actor: Actor, account: Account, deal: Deal | None, now: datetime) -> tuple[Rival, ...]:
-    mentions = await _signals(session, actor, Signal.account_id == account.id, now, ("competitor_mentioned",))
-    primary = None
-    if deal is not None:
-        primary = (await session.execute(_visible(Opportunity, actor, Opportunity.id == deal.id))).scalar_one().primary_competitor
-    names = await _competitors(session, {str(mention.payload.get("competitor", "")) for mention in mentions} | ({primary} if primary else set()))
-    rivals: dict[str, Rival] = {}
-    for mention in mentions:
-        rival = _rival(mention, names, now)
-        rivals.setdefault(rival.key, rival)
-    if primary and deal is not None and primary not in rivals:
-        name = names.get(primary, Text(primary, primary))
-        rivals[primary] = Rival(Evidence(deal.evidence.record, now, in_words(deal.name, f"{name.zh} / {name.en}")), primary, name, None, None)
-    return tuple(rivals.values())
+    async def orders(self, account: Account) -> tuple[Bought, ...]:
+        """The latest orders."""
+        of_account = (Order.account_id == account.id, Order.ordered_at <= self.now)
+        rows = await self.all(Order, *of_account, by=[Order.ordered_at.desc(), Order.id.desc()], limit=ORDERS)
+        return tuple(
+            Bought(self.evidence(row, row.number, day(row.ordered_at), row.total.words(Language.ZH)), row.number, row.ordered_at, row.total) for row in rows
+        )  # fmt: skip
 
+    async def priced(self, account: Account, deal: Deal | None) -> tuple[Quoted | None, tuple[Line, ...]]:
+        """The deal's latest quote and its lines at today's prices; the lines of the latest order where nothing was quoted."""
+        if deal is None:
+            return None, ()
+        of_deal = Quote.opportunity_id == deal.id
+        for quote in await self.all(Quote, of_deal, by=[Quote.created_at.desc(), Quote.id.desc()], limit=1):
+            items = (
+                select(QuoteLine.product_id, QuoteLine.quantity)
+                .where(QuoteLine.quote_id == quote.id)
+                .order_by(QuoteLine.id)
+            )
+            return self._quoted(quote), await self._lines(items, quote.currency)
+        for order in await self.all(
+            Order, Order.account_id == account.id, by=[Order.ordered_at.desc(), Order.id.desc()], limit=1
+        ):
+            items = (
+                select(OrderLine.product_id, OrderLine.quantity)
+                .where(OrderLine.order_id == order.id)
+                .order_by(OrderLine.id)
+            )
+            return None, await self._lines(items, order.currency)
+        return None, ()
 
-async def _competitors(session: AsyncSession, keys: set[str]) -> dict[str, Text]:
-    rows = await session.execute(select(Competitor).where(Competitor.key.in_(sorted(keys))))
-    return {row.key: Text(row.label_zh, row.label_en) for row in rows.scalars()}
+    def _quoted(self, quote: Quote) -> Quoted:
+        said = (
+            quote.number,
+            quote.status.value,
+            quote.total.words(Language.ZH),
+            day(quote.issued_at),
+            day(quote.valid_until),
+            quote.payment_terms_days,
+        )
+        shown = self.evidence(quote, *said)
+        return Quoted(
+            shown,
+            quote.number,
+            quote.status.value,
+            quote.total,
+            quote.issued_at,
+            quote.valid_until,
+            quote.payment_terms_days,
+        )
 
+    async def _lines(self, items: Any, currency: str) -> tuple[Line, ...]:
+        """The items that have a price in the currency now."""
+        wanted = [(row.product_id, row.quantity) for row in await self.session.execute(items)]
+        in_force = (PriceBookEntry.valid_from <= self.now) & or_(
+            PriceBookEntry.valid_to.is_(None), PriceBookEntry.valid_to > self.now
+        )
+        rows = await self.session.execute(
+            select(Product, PriceBookEntry).join(PriceBookEntry, PriceBookEntry.product_id == Product.id)
+            .where(Product.id.in_([product_id for product_id, _ in wanted]), PriceBookEntry.currency == currency, in_force).order_by(PriceBookEntry.valid_from)
+        )  # fmt: skip
+        prices = {product.id: (product, entry) for product, entry in rows}
+        return tuple(
+            self._line(*prices[product_id], quantity) for product_id, quantity in wanted if product_id in prices
+        )
 
-def _rival(mention: Signal, names: dict[str, Text], now: datetime) -> Rival:
-    key = str(mention.payload.get("competitor", ""))
-    words = str(mention.payload.get("words", "")) or None
-    name = names.get(key, Text(key, key))
-    said = in_words(day(mention.occurred_at), f"{name.zh} / {name.en}", words)
-    return Rival(Evidence(mention.ref(), now, said), key, name, words, mention.occurred_at)
+    def _line(self, product: Product, entry: PriceBookEntry, quantity: int) -> Line:
+        name, list_price, floor = (
+            Text(product.name_zh, product.name_en),
+            Money(entry.list_minor, entry.currency),
+            Money(entry.floor_minor, entry.currency),
+        )
+        shown = self.evidence(entry, product.code, both(name), list_price.words(Language.ZH), floor.words(Language.ZH))
+        return Line(shown, name, product.code, quantity, list_price, floor)
 
 
 def _looked(signal: Signal, now: datetime) -> Looked:
-    title = str(signal.payload.get("title") or signal.payload.get("words") or signal.payload.get("text") or "")
-    return Looked(Evidence(signal.ref(), now, in_words(day(signal.occurred_at), title)), signal.type, signal.occurred_at, title)
-
-
-async def _quote(session: AsyncSession, actor: Actor, account: Account, deal: Deal | None, now: datetime) -> tuple[Quoted | None, tuple[Line, ...]]:
-    if deal is None:
-        return None, ()
-    statement = _visible(Quote, actor, Quote.opportunity_id == deal.id).order_by(Quote.created_at.desc(), Quote.id.desc()).limit(1)
-    quote = (await session.execute(statement)).scalar_one_or_none()
-    if quote is not None:
-        total = Money(quote.total_minor, quote.currency)
-        said = in_words(quote.number, quote.status.value, total.words(Language.ZH), day(quote.issued_at) if quote.issued_at else None, quote.valid_until, quote.payment_terms_days)
-        quoted = Quoted(Evidence(quote.ref(), now, said), quote.number, quote.status.value, total, quote.issued_at, quote.valid_until, quote.payment_terms_days)
-        wanted = [(line.product_id, line.quantity) for line in (await session.execute(select(QuoteLine).where(QuoteLine.quote_id == quote.id).order_by(QuoteLine.id))).scalars()]
-        return quoted, await _lines(session, wanted, now)
-    bought = select(OrderLine.product_id, OrderLine.quantity).join(Order, Order.id == OrderLine.order_id)
-    bought = bought.where(Order.account_id == account.id, rows_visible(Order, actor)).order_by(Order.ordered_at.desc(), OrderLine.id).limit(1)
-    rows = (await session.execute(bought)).all()
-    return None, await _lines(session, [(row.product_id, row.quantity) for row in rows], now)
-
-
-async def _lines(session: AsyncSession, wanted: list[tuple[UUID, int]], now: datetime) -> tuple[Line, ...]:
-    ids = [product_id for product_id, _ in wanted]
-    rows = await session.execute(
-        select(Product, PriceBookEntry).join(PriceBookEntry, PriceBookEntry.product_id == Product.id)
-        .where(Product.id.in_(ids), PriceBookEntry.valid_from <= now, or_(PriceBookEntry.valid_to.is_(None), PriceBookEntry.valid_to > now))
-        .order_by(PriceBookEntry.valid_from)
-    )  # fmt: skip
-    priced = {product.id: (product, entry) for product, entry in rows}
-    lines = []
-    for product_id, quantity in wanted:
-        if product_id not in priced:
-            continue
-        product, entry = priced[product_id]
-        list_price, floor = Money(entry.list_minor, entry.currency), Money(entry.floor_minor, entry.currency)
-        said = in_words(product.code, f"{product.name_zh} / {product.name_en}", list_price.words(Language.ZH), floor.words(Language.ZH))
-        lines.append(Line(Evidence(entry.ref(), now, said), Text(product.name_zh, product.name_en), product.code, quantity, list_price, floor))
-    return tuple(lines)
-
-
-async def _reachable(session: AsyncSession, contact_ids: list[UUID], now: datetime) -> tuple[Reachable, ...]:
-    names = {row.id: row for row in (await session.execute(select(Contact).where(Contact.id.in_(contact_ids)))).scalars()}
-    decisions = await consent.contactability_of(session, contact_ids, FOLLOW_UP, now)
-    points = []
-    for contact_id in contact_ids:
-        for decision in decisions.get(contact_id, []):
-            contact = names[contact_id]
-            said = in_words(contact.name, decision.channel.value, decision.decision.value, f"{decision.reason.zh} / {decision.reason.en}")
-            points.append(Reachable(Evidence(contact.ref(), now, said), contact.name, decision.channel, decision.decision, decision.light, decision.via, decision.reason))
-    return tuple(points)
+    title = plain(str(signal.payload.get("title") or signal.payload.get("text") or ""))
+    return Looked(
+        Evidence(signal.ref(), now, in_words(day(signal.occurred_at), title)), signal.type, signal.occurred_at, title
+    )

@@ -63,7 +63,8 @@ class Draft:
     sections: list[Section] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     sources: dict[int, Source] = field(default_factory=dict)
-    dates: set[str] = field(default_factory=set)
+    dates: set[tuple[str, str]] = field(default_factory=set)
+    """Each date that code wrote, with the key of its section."""
 
     def text_of(self, number: int) -> str:
         """The words of a source by its number; empty for a number that nobody gave out."""
@@ -91,6 +92,10 @@ class Pen:
         """Items of a list as people write them."""
         return self.say("、", ", ").join(items)
 
+    def point(self, zh: str, en: str, *sources: Source) -> str:
+        """One line of a list in the answer's language, with the sources that carry it."""
+        return self.say(f"- {zh}", f"- {en} ") + self.cite(*sources)
+
     def cite(self, *sources: Source) -> str:
         """The citation marks of sources, each numbered at its first use; a knowledge version has one number per answer."""
         numbers = sorted({self._number(source) for source in sources})
@@ -116,8 +121,9 @@ class Pen:
 
     def date(self, value: date) -> str:
         """A date that code knows."""
-        self.draft.dates.add(value.isoformat()[:10])
-        return value.isoformat()[:10]
+        day = value.isoformat()[:10]
+        self.draft.dates.add((self.section_key, day))
+        return day
 
     def _keep(self, key: str, label: Text, value: Decimal, unit: str, source: Source) -> None:
         self.draft.figures.append(Figure(self.section_key, key, self.words(label), value, unit, self._number(source)))

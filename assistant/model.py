@@ -102,13 +102,15 @@ class Generation(Record):
     """One answer: what was asked about what, who worded it, and what became of it."""
 
     __tablename__ = "generations"
-    __access__ = Access({
-        Role.REP: Sight(Owned("requested_by_id"), GENERATION_FIELDS),
-        Role.MANAGER: Sight(Owned("requested_by_id") | InTerritory(), GENERATION_FIELDS),
-        Role.LEGAL: Sight(Matching("in_legal_queue", (True,)), GENERATION_FIELDS - {"audit_events"}),
-        Role.FINANCE: Sight(Matching("in_finance_queue", (True,)), frozenset({"sections", "figures", "citations"})),
-        Role.AUDITOR: Sight(Everyone(), GENERATION_FIELDS),
-    })
+    __access__ = Access(
+        {
+            Role.REP: Sight(Owned("requested_by_id"), GENERATION_FIELDS),
+            Role.MANAGER: Sight(Owned("requested_by_id") | InTerritory(), GENERATION_FIELDS),
+            Role.LEGAL: Sight(Matching("in_legal_queue", (True,)), GENERATION_FIELDS - {"audit_events"}),
+            Role.FINANCE: Sight(Matching("in_finance_queue", (True,)), frozenset({"sections", "figures", "citations"})),
+            Role.AUDITOR: Sight(Everyone(), GENERATION_FIELDS),
+        }
+    )
 
     kind: Mapped[GenerationKind]
     requested_by_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
@@ -124,7 +126,7 @@ class Generation(Record):
     client_key: Mapped[str]
     input_fingerprint: Mapped[str]
     disposition: Mapped[Disposition]
-    reason: Mapped[str | None]
+    reason: Mapped[str | None] = mapped_column(info=PERSONAL)
     mode: Mapped[GenerationMode | None]
     model: Mapped[str | None]
     fallback: Mapped[str | None]
@@ -147,6 +149,18 @@ class Generation(Record):
         Index("ix_generations_subject", "subject_id"),
         Index("ix_generations_open", "disposition"),
     )
+
+
+class GenerationPerson(Base):
+    """One person among those whom an answer's facts name: under whose keys its words enter the ledger, and with whom they go."""
+
+    __tablename__ = "generation_persons"
+    __unledgered__ = "tells which keys seal the answer's events, each of which shows it by its keys"
+    __person__ = "contact_id"
+    __erases__ = ("Generation", "generation_id")
+
+    generation_id: Mapped[UUID] = mapped_column(ForeignKey("generations.id"), primary_key=True)
+    contact_id: Mapped[UUID] = mapped_column(ForeignKey("contacts.id"), primary_key=True, index=True)
 
 
 class GenerationSection(Base):
@@ -172,14 +186,17 @@ class GenerationFigure(Base):
 
     __tablename__ = "generation_figures"
     __aggregate__ = ("Generation", "generation_id")
-    __access__ = _parts(finance=Matching("section_key", FINANCE_SECTIONS, Through("generation_id", "Generation")), withheld=frozenset({"citation"}))
+    __access__ = _parts(
+        finance=Matching("section_key", FINANCE_SECTIONS, Through("generation_id", "Generation")),
+        withheld=frozenset({"citation"}),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     generation_id: Mapped[UUID] = mapped_column(ForeignKey("generations.id"))
     position: Mapped[int]
     section_key: Mapped[str]
     key: Mapped[str]
-    label: Mapped[str]
+    label: Mapped[str] = mapped_column(info=PERSONAL)
     value: Mapped[str]
     unit: Mapped[str]
     citation: Mapped[int | None]
@@ -193,14 +210,15 @@ class Citation(Base):
     __tablename__ = "citations"
     __aggregate__ = ("Generation", "generation_id")
     __access__ = _parts(
-        finance=Matching("supports_finance_sections", (True,), Through("generation_id", "Generation")), withheld=frozenset({"item", "item_version", "record", "as_of"})
+        finance=Matching("supports_finance_sections", (True,), Through("generation_id", "Generation")),
+        withheld=frozenset({"item", "item_version", "record", "as_of"}),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     generation_id: Mapped[UUID] = mapped_column(ForeignKey("generations.id"))
     number: Mapped[int]
     quote: Mapped[str] = mapped_column(info=PERSONAL)
-    quote_hash: Mapped[str]
+    quote_hash: Mapped[str] = mapped_column(info=PERSONAL)
     verdict: Mapped[CitationVerdict]
     supports_finance_sections: Mapped[bool]
     item_id: Mapped[UUID | None]
@@ -209,7 +227,10 @@ class Citation(Base):
     record_id: Mapped[UUID | None]
     as_of: Mapped[datetime | None]
 
-    __table_args__ = (UniqueConstraint("generation_id", "number"), Index("ix_citations_item", "item_id", "item_version"))
+    __table_args__ = (
+        UniqueConstraint("generation_id", "number"),
+        Index("ix_citations_item", "item_id", "item_version"),
+    )
 
 
 class GenerationCheck(Base):
@@ -234,7 +255,12 @@ class GenerationFeedback(Base):
 
     __tablename__ = "generation_feedback"
     __aggregate__ = ("Generation", "generation_id")
-    __access__ = Access({role: Sight(Through("generation_id", "Generation"), frozenset({"reason", "corrected_text"})) for role in (Role.REP, Role.MANAGER, Role.LEGAL, Role.AUDITOR)})
+    __access__ = Access(
+        {
+            role: Sight(Through("generation_id", "Generation"), frozenset({"reason", "corrected_text"}))
+            for role in (Role.REP, Role.MANAGER, Role.LEGAL, Role.AUDITOR)
+        }
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     generation_id: Mapped[UUID] = mapped_column(ForeignKey("generations.id"))

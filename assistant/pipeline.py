@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,31 +14,22 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant import checks, prompts
-from assistant.checks import SUPPORT_FULL, Checked
-from assistant.context import FOLLOW_UP, AccountFacts, LeadFacts
-from assistant.draft import Draft, Evidence, Pen, Section
-from assistant.language_model import LanguageModel, ModelFailure
+from assistant import checks, prompts, recording
+from assistant.checks import Checked
+from assistant.context import FOLLOW_UP
+from assistant.draft import Draft, Pen, Section
+from assistant.facts import AccountFacts, LeadFacts
+from assistant.language_model import LanguageModel
 from assistant.masking import Masking
-from assistant.model import (
-    FINANCE_SECTIONS,
-    Citation,
-    CitationVerdict,
-    Disposition,
-    Generation,
-    GenerationCheck,
-    GenerationFigure,
-    GenerationKind,
-    GenerationMode,
-    GenerationSection,
-    PromptVersion,
-)
+from assistant.model import Disposition, Generation, GenerationKind, GenerationMode, GenerationPerson
+from assistant.replies import FailureReason, ModelFailure
 from assistant.skills import SKILLS, Skill
-from assistant.skills.base import Ask, Missing, Shelf
+from assistant.skills.base import Ask, Missing, Shelf, TooLate
 from assistant.skills.objection_reply import ranked_categories
-from assistant.wording import CONCERNS, KINDS, label
+from assistant.wording import CONCERNS, FAILURES, KINDS, label
 from domain import consent, signals
 from domain.accounts import Account
+from domain.consent import ConsentDecision
 from domain.kernel import (
     SYSTEM,
     Actor,
@@ -53,14 +43,14 @@ from domain.kernel import (
     UnitOfWork,
     fingerprint,
 )
-from knowledge import Library, Retrieval
+from knowledge import Library
 
 logger = logging.getLogger(__name__)
 
 OnSection = Callable[[Section], Awaitable[None]]
 LATE = Text("时限已到，这一节没有写完", "the deadline came before this section was written")
-MODEL_RESERVE_SECONDS = 1.0
-"""What is kept of the deadline for checking and recording after the model has answered."""
+WRITING_SECONDS, CHECKING_SECONDS = 0.3, 1.0
+"""What is kept of the deadline for writing after a retrieval, and for checking and recording after a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +61,24 @@ class Desk:
     library: Library
     model: LanguageModel | None = None
     model_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When an answer was begun and how long it may take."""
+
+    started: float
+    deadline_seconds: int
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """The time since it was begun."""
+        return time.perf_counter() - self.started
+
+    @property
+    def remaining_seconds(self) -> float:
+        """The time until the deadline; below zero after it."""
+        return self.deadline_seconds - self.elapsed_seconds
 
 
 @dataclass(slots=True)
@@ -97,26 +105,29 @@ async def run(desk: Desk, actor: Actor, ask: Ask, on_section: OnSection | None =
     Raises Forbidden for roles that do not draft, NotFound for a foreign subject, Invalid for an ask that cannot be worked
     on, KeyReused for the same key with another ask.
     """
-    started = time.perf_counter()
+    watch = Watch(time.perf_counter(), ask.deadline_seconds)
     skill = _skill_for(actor, ask.checked())
     known = await _known(desk, actor, ask)
     if known is not None:
-        return await _wait_for(desk, known, ask)
+        return await _wait_for(desk, known, watch)
     facts = await _gather(desk, skill, actor, ask)
     generation_id, fresh, blocked = await _request(desk, skill, actor, ask, facts)
     if not fresh:
-        return await _wait_for(desk, generation_id, ask)
+        return await _wait_for(desk, generation_id, watch)
     if blocked:
         return generation_id
     try:
-        shelf = Shelf(await desk.library.find(actor, skill.wants(facts, ask)))
-        draft = _compose(skill, ask, facts, shelf, started)
-        written = await _word(desk, skill, ask, facts, draft, started)
+        shelf = await _retrieve(desk, actor, skill, facts, ask, watch)
+        draft = _compose(skill, ask, facts, shelf, watch)
+        written = await _word(desk, ask, facts, draft, watch)
         checked = await _check(desk, skill, facts, written)
-        await _record(desk, skill, actor, ask, generation_id, facts, shelf, written, checked, started, on_section)
+        if on_section is not None:
+            await _hand_on(desk, actor, generation_id, checked, on_section)
+        categories = _categories(ask, facts, shelf)
+        await _record(desk, skill, actor, generation_id, shelf, written, checked, categories, watch)
     except Exception:
         logger.exception("generation %s failed", generation_id)
-        await close_failed(desk.database, generation_id, "the answer could not be written", started)
+        await close_failed(desk.database, generation_id, "the answer could not be written", watch)
     return generation_id
 
 
@@ -130,7 +141,9 @@ def _skill_for(actor: Actor, ask: Ask) -> Skill:
 
 
 def _ask_fingerprint(ask: Ask) -> str:
-    return fingerprint({name: value for name, value in asdict(ask).items() if name not in {"client_key", "deadline_seconds"}})
+    return fingerprint(
+        {name: value for name, value in asdict(ask).items() if name not in {"client_key", "deadline_seconds"}}
+    )
 
 
 async def _known(desk: Desk, actor: Actor, ask: Ask) -> UUID | None:
@@ -140,20 +153,22 @@ async def _known(desk: Desk, actor: Actor, ask: Ask) -> UUID | None:
     if row is None:
         return None
     if row.input_fingerprint != _ask_fingerprint(ask):
-        raise KeyReused(Text("该 clientKey 已用于另一个请求", "this clientKey was used for another ask"), ("clientKey",))
+        raise KeyReused(
+            Text("该 clientKey 已用于另一个请求", "this clientKey was used for another ask"), ("clientKey",)
+        )
     found: UUID = row.id
     return found
 
 
-async def _wait_for(desk: Desk, generation_id: UUID, ask: Ask) -> UUID:
-    deadline = time.perf_counter() + ask.deadline_seconds
-    while time.perf_counter() < deadline:
+async def _wait_for(desk: Desk, generation_id: UUID, watch: Watch) -> UUID:
+    while True:
         async with desk.database.read() as connection:
-            disposition = (await connection.execute(select(Generation.disposition).where(Generation.id == generation_id))).scalar_one()
-        if disposition is not Disposition.REQUESTED:
-            break
+            disposition = (
+                await connection.execute(select(Generation.disposition).where(Generation.id == generation_id))
+            ).scalar_one()
+        if disposition is not Disposition.REQUESTED or watch.remaining_seconds <= 0:
+            return generation_id
         await asyncio.sleep(0.05)
-    return generation_id
 
 
 async def _gather(desk: Desk, skill: Skill, actor: Actor, ask: Ask) -> Any:
@@ -174,10 +189,19 @@ async def _request(desk: Desk, skill: Skill, actor: Actor, ask: Ask, facts: Any)
             )  # fmt: skip
             uow.session.add(generation)
             await uow.session.flush()
-            blocked = skill.addresses_customer and await _consent(uow, generation, facts)
+            uow.session.add_all(
+                GenerationPerson(generation_id=generation.id, contact_id=person) for person in facts.person_ids
+            )
+            blocked = skill.addresses_customer and not await _may_address(uow, generation, facts)
             if ask.kind is GenerationKind.OBJECTION_REPLY:
                 await _raise_concern(uow, facts, ask)
-            uow.note("generation.blocked" if blocked else "generation.requested", generation, {"kind": ask.kind.value, "facts": generation.facts_digest})
+            detail = {"kind": ask.kind.value, "facts": generation.facts_digest}
+            uow.note(
+                "generation.blocked" if blocked else "generation.requested",
+                generation,
+                detail,
+                persons=facts.person_ids,
+            )
             return generation.id, True, blocked
     except IntegrityError:
         known = await _known(desk, actor, ask)
@@ -186,17 +210,17 @@ async def _request(desk: Desk, skill: Skill, actor: Actor, ask: Ask, facts: Any)
         return known, False, False
 
 
-async def _consent(uow: UnitOfWork, generation: Generation, facts: LeadFacts) -> bool:
-    """Keep the receipt for the channel to be used, or for the refusal; True when no channel is allowed."""
+async def _may_address(uow: UnitOfWork, generation: Generation, facts: LeadFacts) -> bool:
+    """Whether consent allows the channel to be used at this instant; the receipt is kept either way."""
     point = facts.allowed_channel()
     receipt = await consent.receipt(uow, facts.contact_id, FOLLOW_UP, point.channel if point else facts.wanted_channel)
     generation.consent_receipt_id = receipt.id
-    if point is not None:
+    if point is not None and receipt.decision is ConsentDecision.ALLOW:
         generation.channel = point.channel
-        return False
+        return True
     generation.disposition, generation.finished_at = Disposition.BLOCKED, uow.now
-    generation.reason = receipt.reason_zh if generation.language is Language.ZH else receipt.reason_en
-    return True
+    generation.reason = receipt.reason.words(generation.language)
+    return False
 
 
 async def _raise_concern(uow: UnitOfWork, facts: AccountFacts, ask: Ask) -> None:
@@ -208,21 +232,30 @@ async def _raise_concern(uow: UnitOfWork, facts: AccountFacts, ask: Ask) -> None
         )  # fmt: skip
 
 
-def _compose(skill: Skill, ask: Ask, facts: Any, shelf: Shelf, started: float) -> Draft:
+async def _retrieve(desk: Desk, actor: Actor, skill: Skill, facts: Any, ask: Ask, watch: Watch) -> Shelf:
+    """The knowledge that the skill wants; a late shelf where it did not come in time."""
+    try:
+        async with asyncio.timeout(watch.remaining_seconds - WRITING_SECONDS):
+            return Shelf(await desk.library.find(actor, skill.wants(facts, ask)))
+    except TimeoutError:
+        return Shelf(late=True)
+
+
+def _compose(skill: Skill, ask: Ask, facts: Any, shelf: Shelf, watch: Watch) -> Draft:
     """The offline composer: each section in its order, until the deadline; what is missing says why."""
     draft = Draft(ask.language)
     for plan in skill.sections:
-        late = time.perf_counter() - started > ask.deadline_seconds
-        body = Missing(LATE) if late else plan.compose(Pen(draft, plan.key), facts, shelf)
-        heading = plan.heading.words(ask.language)
-        if isinstance(body, Missing):
-            draft.sections.append(Section(plan.key, heading, body.why.words(ask.language), missing=True))
-        else:
-            draft.sections.append(Section(plan.key, heading, body))
+        try:
+            body = plan.compose(Pen(draft, plan.key), facts, shelf) if watch.remaining_seconds > 0 else Missing(LATE)
+        except TooLate:
+            body = Missing(LATE)
+        missing = isinstance(body, Missing)
+        words = body.why.words(ask.language) if isinstance(body, Missing) else body
+        draft.sections.append(Section(plan.key, plan.heading.words(ask.language), words, missing))
     return draft
 
 
-async def _word(desk: Desk, skill: Skill, ask: Ask, facts: Any, draft: Draft, started: float) -> Written:
+async def _word(desk: Desk, ask: Ask, facts: Any, draft: Draft, watch: Watch) -> Written:
     """Have the model put the draft into better words, masked; on any failure the composer's words stand and say so."""
     if desk.model is None or all(section.missing for section in draft.sections):
         return Written(draft, draft, GenerationMode.COMPOSER)
@@ -230,95 +263,102 @@ async def _word(desk: Desk, skill: Skill, ask: Ask, facts: Any, draft: Draft, st
     masking = Masking(facts.person_names)
     system, user = prompts.render(draft, ask.words, body)
     masked = masking.mask(user)
-    written = Written(draft, draft, GenerationMode.COMPOSER, prompt_version=body.version, masked_prompt=f"{system}\n\n{masked}")
-    remaining = ask.deadline_seconds - (time.perf_counter() - started) - MODEL_RESERVE_SECONDS
+    written = Written(
+        draft, draft, GenerationMode.COMPOSER, prompt_version=body.version, masked_prompt=f"{system}\n\n{masked}"
+    )
+    remaining = watch.remaining_seconds - CHECKING_SECONDS
     if remaining <= 0:
-        return replace(written, fallback="model_timeout")
+        return replace(written, fallback=FailureReason.DEADLINE.value)
     try:
         completion = await desk.model.complete(prompts.prompt_for(system, masked, prompts.schema_for(draft)), remaining)
     except ModelFailure as failure:
         return replace(written, fallback=failure.reason.value)
-    bodies = {str(part["key"]): masking.restore(str(part["body"])) for part in completion.content["sections"]}
-    worded = [replace(section, body=bodies[section.key].strip()) if not section.missing and bodies.get(section.key, "").strip() else section for section in draft.sections]
-    return Written(
-        replace(draft, sections=worded), draft, GenerationMode.MODEL, completion.model, body.version, written.masked_prompt,
+    bodies = {str(part["key"]): masking.restore(str(part["body"])).strip() for part in completion.content["sections"]}
+    worded = [
+        section if section.missing else replace(section, body=bodies.get(section.key) or section.body)
+        for section in draft.sections
+    ]
+    return replace(
+        written, draft=replace(draft, sections=worded), mode=GenerationMode.MODEL, model=completion.model,
         prompt_tokens=completion.prompt_tokens, completion_tokens=completion.completion_tokens,
     )  # fmt: skip
 
 
 async def _check(desk: Desk, skill: Skill, facts: Any, written: Written) -> Checked:
     """Check the words; a section that the model spoilt altogether is written by the composer after all."""
-    text = "\n".join(section.body for section in written.draft.sections)
-    foreign = await _other_customers(desk.database, text, facts.own_names())
+    own = facts.own_names()
+    text = "\n".join(section.body for draft in (written.draft, written.composed) for section in draft.sections)
+    names = {"foreign_names": await _other_customers(desk.database, text, own), "own_names": own}
     free = frozenset(plan.key for plan in skill.sections if plan.free)
-    by_model = written.mode is GenerationMode.MODEL
-    checked = checks.run(written.draft, foreign_names=foreign, free_sections=free, strict_support=by_model)
+    if written.mode is GenerationMode.COMPOSER:
+        return checks.run(written.draft, free_sections=free, **names)
+    checked = checks.run(written.draft, free_sections=free, composed=written.composed, **names)
     lost = {section.key for section in checked.sections if section.missing}
     spoilt = [section for section in written.composed.sections if section.key in lost and not section.missing]
-    if not by_model or not spoilt:
-        return checked
-    mended = checks.run(replace(written.composed, sections=spoilt), foreign_names=foreign, free_sections=free)
+    mended = checks.run(replace(written.composed, sections=spoilt), free_sections=free, **names)
     whole = {section.key: section for section in mended.sections}
     return replace(
-        checked,
-        sections=[whole.get(section.key, section) for section in checked.sections],
-        figures=[figure for figure in checked.figures if figure.section_key not in whole] + mended.figures,
-        support=mended.support | checked.support,
-    )
+        checked, sections=[whole.get(section.key, section) for section in checked.sections],
+        figures=[figure for figure in checked.figures if figure.section_key not in whole] + mended.figures, support=mended.support | checked.support,
+    )  # fmt: skip
 
 
 async def _other_customers(database: Database, text: str, own: frozenset[str]) -> frozenset[str]:
     """The names of other accounts that a text says, whoever may see them; names of one letter are no evidence."""
-    said = func.instr(literal(text), Account.name) > 0 if database.embedded else func.strpos(literal(text), Account.name) > 0
+    said = text.lower()
+    for name in sorted(own, key=len, reverse=True):
+        said = said.replace(name.lower(), " ")
+    named = (func.instr if database.embedded else func.strpos)(literal(said), func.lower(Account.name)) > 0
     async with database.read() as connection:
-        names = (await connection.execute(select(Account.name).where(func.length(Account.name) > 1, said))).scalars().all()
-    return frozenset(name for name in names if name not in own and not any(name in mine for mine in own))
+        names = (await connection.execute(select(Account.name).where(func.length(Account.name) > 1, named))).scalars()
+        return frozenset(names) - own
+
+
+async def _hand_on(desk: Desk, actor: Actor, generation_id: UUID, checked: Checked, on_section: OnSection) -> None:
+    """Store and note each section for itself, then hand it on."""
+    for position, section in enumerate(checked.sections):
+        async with desk.database.open_uow(actor) as uow:
+            generation = await recording.open_generation(uow, generation_id)
+            uow.session.add(recording.section_row(uow, generation_id, position, section))
+            detail = {"section": section.key, "missing": section.missing}
+            uow.note(
+                "generation.section_written", generation, detail, persons=await recording.persons_of(uow, generation_id)
+            )
+        await on_section(section)
+
+
+def _categories(ask: Ask, facts: Any, shelf: Shelf) -> list[dict[str, str]] | None:
+    """The top three categories of an objection."""
+    if ask.kind is not GenerationKind.OBJECTION_REPLY:
+        return None
+    ranked = [] if shelf.late else ranked_categories(facts, shelf)
+    return [
+        {"key": key, "label": label(CONCERNS, key).words(ask.language), "score": str(score)} for key, score in ranked
+    ]
 
 
 async def _record(
-    desk: Desk, skill: Skill, actor: Actor, ask: Ask, generation_id: UUID, facts: Any, shelf: Shelf, written: Written, checked: Checked, started: float, on_section: OnSection | None
+    desk: Desk, skill: Skill, actor: Actor, generation_id: UUID, shelf: Shelf, written: Written, checked: Checked, categories: list[dict[str, str]] | None, watch: Watch
 ) -> None:  # fmt: skip
-    """Store the sections (one by one for a stream), then everything else with the disposition, each noted before it leaves."""
-    if on_section is not None:
-        for position, section in enumerate(checked.sections):
-            async with desk.database.open_uow(actor) as uow:
-                generation = await _own(uow, generation_id)
-                uow.session.add(_section_row(uow, generation_id, position, section))
-                uow.note("generation.section_written", generation, {"section": section.key, "missing": section.missing})
-            await on_section(section)
+    """Store the answer, its sources and its disposition, unless it has ended otherwise."""
     async with desk.database.open_uow(actor) as uow:
-        generation = await _own(uow, generation_id)
+        generation = await recording.open_generation(uow, generation_id)
         if generation.disposition is not Disposition.REQUESTED:
             return
-        if on_section is None:
-            uow.session.add_all(_section_row(uow, generation_id, position, section) for position, section in enumerate(checked.sections))
-        _settle(generation, skill, ask, facts, shelf, written, checked)
-        generation.finished_at, generation.latency_ms = uow.now, round((time.perf_counter() - started) * 1000)
-        await _store_prompt(uow, written)
-        uow.session.add_all(_parts(uow, generation_id, written.draft, checked))
-        uow.session.add_all(_retrievals(uow, generation_id, shelf))
-        uow.note("generation.finished", generation, _summary(generation, checked), persons=facts.person_ids)
-
-
-async def _own(uow: UnitOfWork, generation_id: UUID) -> Generation:
-    return (await uow.session.execute(select(Generation).where(Generation.id == generation_id).with_for_update())).scalar_one()
-
-
-def _settle(generation: Generation, skill: Skill, ask: Ask, facts: Any, shelf: Shelf, written: Written, checked: Checked) -> None:
-    """What becomes of the answer: nothing left to say abstains, what addresses a customer waits for its release."""
-    there = {section.key for section in checked.sections if not section.missing}
-    if not there:
-        generation.disposition = Disposition.ABSTAINED
-    else:
-        generation.disposition = Disposition.NEEDS_APPROVAL if skill.addresses_customer else Disposition.AUTO_RELEASED
-    queued = skill.queued_by in there
-    generation.in_legal_queue = generation.in_finance_queue = queued
-    generation.mode, generation.model, generation.fallback = written.mode, written.model, written.fallback
-    generation.prompt_version, generation.masked_prompt = written.prompt_version, written.masked_prompt
-    generation.prompt_tokens, generation.completion_tokens = written.prompt_tokens, written.completion_tokens
-    if ask.kind is GenerationKind.OBJECTION_REPLY:
-        ranked = ranked_categories(facts, shelf)
-        generation.categories = [{"key": key, "label": label(CONCERNS, key).words(ask.language), "score": str(score)} for key, score in ranked]
+        await recording.store_sections(uow, generation_id, checked)
+        generation.mode, generation.model, generation.fallback = written.mode, written.model, written.fallback
+        generation.prompt_version, generation.masked_prompt = written.prompt_version, written.masked_prompt
+        generation.prompt_tokens, generation.completion_tokens = written.prompt_tokens, written.completion_tokens
+        generation.categories = categories
+        generation.finished_at, generation.latency_ms = uow.now, round(watch.elapsed_seconds * 1000)
+        recording.settle(generation, skill, checked)
+        await recording.store_parts(uow, generation, written.draft, checked, shelf)
+        uow.note(
+            "generation.finished",
+            generation,
+            _summary(generation, checked),
+            persons=await recording.persons_of(uow, generation_id),
+        )
 
 
 def _summary(generation: Generation, checked: Checked) -> dict[str, Any]:
@@ -330,89 +370,27 @@ def _summary(generation: Generation, checked: Checked) -> dict[str, Any]:
     }
 
 
-async def _store_prompt(uow: UnitOfWork, written: Written) -> None:
-    if written.prompt_version is None:
-        return
-    if await uow.session.get(PromptVersion, written.prompt_version) is None:
-        uow.session.add(PromptVersion(id=written.prompt_version, body=prompts.prompt_body("system").body, stored_at=uow.now))
-
-
-def _retrievals(uow: UnitOfWork, generation_id: UUID, shelf: Shelf) -> list[Retrieval]:
-    return [
-        Retrieval(id=uow.new_id(), generation_id=generation_id, item_id=found.item_id, version_number=found.version, wanted_as=name, rank=rank, at=uow.now)
-        for name, entries in shelf.found.items()
-        for rank, found in enumerate(entries, 1)
-    ]
-
-
-def _section_row(uow: UnitOfWork, generation_id: UUID, position: int, section: Section) -> GenerationSection:
-    return GenerationSection(
-        id=uow.new_id(), generation_id=generation_id, position=position, key=section.key, heading=section.heading, body=section.body, missing=section.missing
-    )
-
-
-def _parts(uow: UnitOfWork, generation_id: UUID, draft: Draft, checked: Checked) -> list[Any]:
-    said = {section.key: set(map(int, checks.CITATION.findall(section.body))) for section in checked.sections if not section.missing}
-    used = set().union(*said.values()) if said else set()
-    finance = set().union(*(numbers for key, numbers in said.items() if key in FINANCE_SECTIONS)) if said else set()
-    rows: list[Any] = [_citation(uow, generation_id, number, draft, checked, supports_finance=number in finance) for number in sorted(used)]
-    rows += [
-        GenerationFigure(
-            id=uow.new_id(), generation_id=generation_id, position=position, section_key=figure.section_key, key=figure.key, label=figure.label,
-            value=_plain(figure.value), unit=figure.unit, citation=figure.citation if figure.citation in used else None,
-        )
-        for position, figure in enumerate(checked.figures)
-    ]  # fmt: skip
-    rows += [
-        GenerationCheck(id=uow.new_id(), generation_id=generation_id, position=position, key=result.key, passed=result.passed, detail=result.detail)
-        for position, result in enumerate(checked.results)
-    ]
-    return rows
-
-
-def _citation(uow: UnitOfWork, generation_id: UUID, number: int, draft: Draft, checked: Checked, *, supports_finance: bool) -> Citation:
-    source = draft.sources[number]
-    quote = source.text if isinstance(source, Evidence) else _quote(number, source.text, checked)
-    share = checked.support.get(number, 0.0)
-    verdict = CitationVerdict.SUPPORTED if share >= SUPPORT_FULL else CitationVerdict.PARTIAL
-    record = source.record if isinstance(source, Evidence) else None
-    return Citation(
-        id=uow.new_id(), generation_id=generation_id, number=number, quote=quote, quote_hash=hashlib.sha256(quote.encode()).hexdigest(), verdict=verdict,
-        supports_finance_sections=supports_finance, item_id=None if isinstance(source, Evidence) else source.item_id,
-        item_version=None if isinstance(source, Evidence) else source.version, record_kind=record.kind if record else None,
-        record_id=record.id if record else None, as_of=source.as_of if isinstance(source, Evidence) else None,
-    )  # fmt: skip
-
-
-def _quote(number: int, text: str, checked: Checked) -> str:
-    """The sentence of the source that is nearest to what was said with its number."""
-    said = [sentence for section in checked.sections if not section.missing for line in section.body.split("\n") for sentence in checks.sentences(line) if f"[{number}]" in sentence]
-    candidates = [checks.LIST_MARK.sub("", sentence).strip() for line in text.split("\n") for sentence in checks.sentences(line) if sentence.strip() and not line.startswith("#")]
-    if not candidates or not said:
-        return text[:300]
-    nearest = max(((checks.support_share(sentence, candidate), len(candidate), candidate) for sentence in said for candidate in candidates), default=(0, 0, text))
-    return nearest[2][:500]
-
-
-def _plain(value: Decimal) -> str:
-    return f"{value:f}"
-
-
-async def close_failed(database: Database, generation_id: UUID, reason: str, started: float | None = None) -> None:
+async def close_failed(database: Database, generation_id: UUID, reason: str, watch: Watch | None = None) -> None:
     """End a request as FAILED, noted, unless it has ended otherwise."""
     async with database.open_uow(SYSTEM) as uow:
-        generation = await _own(uow, generation_id)
+        generation = await recording.open_generation(uow, generation_id)
         if generation.disposition is not Disposition.REQUESTED:
             return
         generation.disposition, generation.reason, generation.finished_at = Disposition.FAILED, reason, uow.now
-        generation.latency_ms = round((time.perf_counter() - started) * 1000) if started is not None else None
-        uow.note("generation.failed", generation, {"reason": reason})
+        generation.latency_ms = round(watch.elapsed_seconds * 1000) if watch is not None else None
+        uow.note(
+            "generation.failed", generation, {"reason": reason}, persons=await recording.persons_of(uow, generation_id)
+        )
 
 
 async def close_interrupted(database: Database) -> int:
     """At start: end every request that a crash left open as FAILED, and return how many there were."""
     async with database.read() as connection:
-        open_ids = (await connection.execute(select(Generation.id).where(Generation.disposition == Disposition.REQUESTED))).scalars().all()
+        open_ids = (
+            (await connection.execute(select(Generation.id).where(Generation.disposition == Disposition.REQUESTED)))
+            .scalars()
+            .all()
+        )
     for generation_id in open_ids:
         await close_failed(database, generation_id, "interrupted by a restart")
     return len(open_ids)
@@ -425,13 +403,21 @@ def render_text(generation: Any, sections: list[Any]) -> str:
         return ""
     zh = generation.language is Language.ZH
     kind = label(KINDS, generation.kind).words(generation.language)
-    author = generation.model if generation.mode is GenerationMode.MODEL else ("离线撰写器" if zh else "the offline composer")
-    notice = f"> {kind}，由 AI 生成（{author}），使用前请核对来源。" if zh else f"> AI-generated {kind} (by {author}); check the sources before use."
+    author = (
+        generation.model
+        if generation.mode is GenerationMode.MODEL
+        else ("离线撰写器" if zh else "the offline composer")
+    )
+    notice = (
+        f"> {kind}，由 AI 生成（{author}），使用前请核对来源。"
+        if zh
+        else f"> AI-generated {kind} (by {author}); check the sources before use."
+    )
     if generation.fallback:
-        notice += f"（模型不可用：{generation.fallback}）" if zh else f" (The model did not serve: {generation.fallback}.)"
+        why = label(FAILURES, generation.fallback).words(generation.language)
+        notice += f"（语言模型没有参与：{why}）" if zh else f" (No language model took part: {why}.)"
     blocks = [f"## {section.heading}\n\n{section.body}" for section in sections if not section.missing]
     absent = [section.heading for section in sections if section.missing]
     if absent:
         blocks.append(("缺：" + "、".join(absent)) if zh else ("Missing: " + ", ".join(absent)))
     return "\n\n".join([notice, *blocks])
-

@@ -39,9 +39,22 @@ def render(draft: Draft, ask_words: str | None, body: PromptBody) -> tuple[str, 
     """The system and user text for rewording a draft: what was asked, the draft by section, and the sources as data."""
     language = "Chinese (simplified)" if draft.language is Language.ZH else "English"
     system = body.body.replace("{language}", language)
-    written = [{"key": section.key, "heading": section.heading, "draft": section.body} for section in draft.sections if not section.missing]
+    written = [
+        {"key": section.key, "heading": section.heading, "draft": section.body}
+        for section in draft.sections
+        if not section.missing
+    ]
     sources = [{"number": number, "text": _fenced(source.text)} for number, source in draft.sources.items()]
-    figures = [{"section": figure.section_key, "label": figure.label, "value": str(figure.value), "unit": figure.unit, "source": figure.citation} for figure in draft.figures]
+    figures = [
+        {
+            "section": figure.section_key,
+            "label": figure.label,
+            "value": str(figure.value),
+            "unit": figure.unit,
+            "source": figure.citation,
+        }
+        for figure in draft.figures
+    ]
     user = "\n".join((
         "<asked>", _fenced(ask_words or ""), "</asked>",
         "<draft>", _json(written), "</draft>",

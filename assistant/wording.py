@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assistant.model import GenerationKind
+from assistant.replies import FailureReason
 from domain.accounts import BuyingRole, Channel, LifecycleStage
 from domain.activities import ActivityKind
 from domain.deals import Stance
@@ -86,6 +87,20 @@ KINDS = {
     GenerationKind.OBJECTION_REPLY: Text("异议应答", "objection reply"),
     GenerationKind.REACTIVATION_SCRIPT: Text("二次激活话术", "reactivation script"),
 }
+FAILURES = {
+    FailureReason.NOT_CONFIGURED: Text("没有配置好", "it is not configured"),
+    FailureReason.CONNECTION: Text("连接不上", "it cannot be reached"),
+    FailureReason.RATE_LIMITED: Text("请求过多，被限流", "it is rate limited"),
+    FailureReason.SERVER_ERROR: Text("服务出错", "its server failed"),
+    FailureReason.REJECTED: Text("请求被拒绝", "it rejected the request"),
+    FailureReason.DEADLINE: Text("没有在时限内答复", "it did not answer in time"),
+    FailureReason.EMPTY: Text("答复是空的", "its reply was empty"),
+    FailureReason.CUT_OFF: Text("答复不完整", "its reply was cut off"),
+    FailureReason.REPETITION: Text("答复不断重复", "its reply repeated itself"),
+    FailureReason.REFUSED: Text("拒绝作答", "it refused to answer"),
+    FailureReason.NOT_JSON: Text("答复无法读取", "its reply could not be read"),
+    FailureReason.SCHEMA_MISMATCH: Text("答复的格式不对", "its reply had the wrong form"),
+}
 PASSAGE_KEYS = {
     "客户怎么说": "utterances", "how customers put it": "utterances",
     "承接": "acknowledge", "acknowledge": "acknowledge",
@@ -106,6 +121,10 @@ PASSAGE_KEYS = {
     "我们强在哪": "we_win", "where we win": "we_win",
     "他们强在哪": "they_win", "where they win": "they_win",
     "这样说": "say_this", "say this": "say_this",
+    "是什么": "what_it_is", "what it is": "what_it_is",
+    "关键指标": "key_figures", "key figures": "key_figures",
+    "适合": "fits", "fits": "fits",
+    "不适合": "does_not_fit", "does not fit": "does_not_fit",
     "变化": "change", "what changed": "change",
     "适用": "applies_to", "applies to": "applies_to",
     "合规风险": "risk", "compliance risk": "risk",

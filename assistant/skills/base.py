@@ -1,5 +1,6 @@
 """What a skill declares, so that one pipeline can run them all."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from knowledge import Found, Wanted
 
 DEFAULT_DEADLINE_SECONDS, MAX_DEADLINE_SECONDS = 11, 120
 ASK_LENGTH = 4_000
+NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""What no database stores: NUL and half characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,31 @@ class Ask:
     def checked(self) -> "Ask":
         """The ask itself, if it can be worked on.
 
-        Raises Invalid for an empty key, an overlong question or a deadline outside 1–120 s.
+        Raises Invalid for an empty key, an overlong question, characters that no text has, or a deadline outside 1–120 s.
         """
+        for name, value in (("clientKey", self.client_key), (self.words_field, self.words)):
+            if value is not None and NO_TEXT.search(value):
+                raise Invalid(Text(f"{name} 含有无法保存的字符", f"{name} holds characters that no text has"), (name,))
         if not self.client_key.strip() or len(self.client_key) > 200:  # noqa: PLR2004 - longer than any sensible key
-            raise Invalid(Text("clientKey 不能为空且不超过 200 个字符", "clientKey must have 1 to 200 characters"), ("clientKey",))
+            raise Invalid(
+                Text("clientKey 不能为空且不超过 200 个字符", "clientKey must have 1 to 200 characters"), ("clientKey",)
+            )
         if self.words is not None and len(self.words) > ASK_LENGTH:
-            raise Invalid(Text(f"内容有 {len(self.words)} 个字符，最多 {ASK_LENGTH} 个", f"{len(self.words)} characters given, at most {ASK_LENGTH} are read"), (self.words_field,))
+            raise Invalid(
+                Text(
+                    f"内容有 {len(self.words)} 个字符，最多 {ASK_LENGTH} 个",
+                    f"{len(self.words)} characters given, at most {ASK_LENGTH} are read",
+                ),
+                (self.words_field,),
+            )
         if not 1 <= self.deadline_seconds <= MAX_DEADLINE_SECONDS:
-            raise Invalid(Text(f"时限须在 1 到 {MAX_DEADLINE_SECONDS} 秒之间", f"the deadline must be 1 to {MAX_DEADLINE_SECONDS} seconds"), ("deadlineSeconds",))
+            raise Invalid(
+                Text(
+                    f"时限须在 1 到 {MAX_DEADLINE_SECONDS} 秒之间",
+                    f"the deadline must be 1 to {MAX_DEADLINE_SECONDS} seconds",
+                ),
+                ("deadlineSeconds",),
+            )
         return self
 
     @property
@@ -90,20 +110,24 @@ class Missing:
     why: Text
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Why the whole answer may not be given."""
-
-    why: Text
+class TooLate(Exception):
+    """A section needs knowledge that did not come in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """The knowledge retrieved for an answer, by the name under which the skill wanted it."""
+    """The knowledge retrieved for an answer, by the name under which the skill wanted it; or that it came too late."""
 
     found: Mapping[str, list[Found]] = field(default_factory=dict)
+    late: bool = False
 
     def __getitem__(self, name: str) -> list[Found]:
+        """The entries found under a name.
+
+        Raises TooLate on a late shelf.
+        """
+        if self.late:
+            raise TooLate
         return self.found.get(name, [])
 
 

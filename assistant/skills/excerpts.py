@@ -1,26 +1,30 @@
 """Taking quotable sentences out of knowledge entries by the headings that their curators use."""
 
 import re
+from functools import lru_cache
 
 from assistant.checks import sentences
-from assistant.draft import KnowledgeQuote
+from assistant.draft import KnowledgeQuote, Pen
 from assistant.wording import PASSAGE_KEYS
-from domain.kernel import Language
+from domain.kernel import Language, Text
 from knowledge import Found
 
 HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
 BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.、)])\s+")
 PRODUCT = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d(?![A-Za-z0-9])")
 EMPHASIS = re.compile(r"\*\*|__|`")
-NOISE = re.compile(r"https?:|www\.|!\[|\]\(|<[a-zA-Z/!]|```|\|")
+NOISE = re.compile(r"https?:|www\.|!\[|\]\(|<[a-zA-Z/!]|```|\||\[\d{1,4}\]")
 SENTENCE_LENGTH = range(6, 320)
 
 
 def quote(found: Found) -> KnowledgeQuote:
     """The source under which sentences of an entry are cited."""
-    return KnowledgeQuote(found.item_id, found.version, found.title, f"{found.title}\n{found.body}", found.language, found.source)
+    return KnowledgeQuote(
+        found.item_id, found.version, found.title, f"{found.title}\n{found.body}", found.language, found.source
+    )
 
 
+@lru_cache(maxsize=512)
 def parts(body: str) -> dict[str, list[str]]:
     """The quotable sentences of an entry by the key of their heading; those before any known heading under "text"."""
     key = "text"
@@ -33,7 +37,9 @@ def parts(body: str) -> dict[str, list[str]]:
         text = EMPHASIS.sub("", BULLET.sub("", line)).strip()
         if not text or NOISE.search(text):
             continue
-        kept.setdefault(key, []).extend(part.strip() for part in sentences(text) if len(part.strip()) in SENTENCE_LENGTH)
+        kept.setdefault(key, []).extend(
+            part.strip() for part in sentences(text) if len(part.strip()) in SENTENCE_LENGTH
+        )
     return kept
 
 
@@ -62,6 +68,26 @@ def about(found: list[Found], products: frozenset[str]) -> list[Found]:
     return [entry for entry in found if products_in(entry.title) <= products] or found
 
 
+def say(pen: Pen, entry: Found, sentence: str, lead: Text | None = None) -> str:
+    """One line of a list that quotes an entry, after a word that says what it is for."""
+    zh, en = (f"{lead.zh}：", f"{lead.en}: ") if lead else ("", "")
+    return pen.point(zh + sentence, en + sentence, quote(entry))
+
+
 def in_language(found: list[Found], language: Language) -> list[Found]:
     """The entries in the reader's language first, the order kept otherwise."""
     return sorted(found, key=lambda entry: entry.language is not language)
+
+
+def shorten(text: str, limit: int = 160) -> str:
+    """A note, cut at a sentence where it is long, and never inside a number."""
+    if len(text) <= limit:
+        return text
+    cut = max(text.rfind(mark, 0, limit) for mark in ("。", ". ", "；", "，", ", "))
+    kept = text[: cut + 1] if cut > limit // 2 else re.sub(r"[A-Za-z0-9.,%]+$", "", text[:limit])
+    return kept.rstrip("，,；; ") + "…"
+
+
+def closed(text: str, mark: str) -> str:
+    """A text with a full stop, unless it ends in a mark."""
+    return text if text.endswith(("。", ".", "！", "!", "？", "?", "…", "”")) else text + mark

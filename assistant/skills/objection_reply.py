@@ -6,11 +6,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant import context
-from assistant.context import AccountFacts
 from assistant.draft import Pen
+from assistant.facts import AccountFacts
 from assistant.model import GenerationKind
 from assistant.skills.base import Ask, Compose, Missing, SectionPlan, Shelf, Skill
-from assistant.skills.excerpts import in_language, pick, quote
+from assistant.skills.excerpts import in_language, pick, quote, say
 from assistant.wording import CONCERNS, PASSAGE_KEYS, label
 from domain.deals import Opportunity
 from domain.kernel import Actor, Invalid, Text, load
@@ -30,11 +30,18 @@ async def gather(session: AsyncSession, actor: Actor, ask: Ask, now: datetime) -
         raise Invalid(Text("请填写客户的顾虑", "say what the customer objects to"), ("concern",))
     if ask.category is not None and ask.category not in CONCERNS:
         known = ", ".join(sorted(CONCERNS))
-        raise Invalid(Text(f"未知的顾虑类别“{ask.category}”，可用：{known}", f"unknown category “{ask.category}”; known: {known}"), ("category",))
+        raise Invalid(
+            Text(
+                f"未知的顾虑类别“{ask.category}”，可用：{known}", f"unknown category “{ask.category}”; known: {known}"
+            ),
+            ("category",),
+        )
     opportunity = await load(session, actor, Opportunity, ask.subject_id, path=("opportunityId",))
     if opportunity.account_id is None:
         raise Invalid(Text("该商机还没有关联客户", "the opportunity has no account yet"), ("opportunityId",))
-    facts = await context.gather_account(session, actor, now, opportunity.account_id, opportunity.id, path="opportunityId")
+    facts = await context.gather_account(
+        session, actor, now, opportunity.account_id, opportunity.id, path="opportunityId"
+    )
     return replace(facts, words=(ask.words or "").strip(), category=ask.category)
 
 
@@ -45,8 +52,18 @@ def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
     fit = Situation(industry=facts.industry, region=facts.region, concerns=concerns, competitors=rivals)
     query = facts.words or ""
     return {
-        "responses": Wanted(query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=12, must_match_concern=bool(concerns), under=UTTERANCES),
-        "proofs": Wanted(query, (KnowledgeKind.ROI_MODEL, KnowledgeKind.CASE_STUDY), fit, language=ask.language, limit=3),
+        "responses": Wanted(
+            query,
+            (KnowledgeKind.OBJECTION_RESPONSE,),
+            fit,
+            language=ask.language,
+            limit=12,
+            must_match_concern=bool(concerns),
+            under=UTTERANCES,
+        ),
+        "proofs": Wanted(
+            query, (KnowledgeKind.ROI_MODEL, KnowledgeKind.CASE_STUDY), fit, language=ask.language, limit=3
+        ),
     }
 
 
@@ -71,57 +88,63 @@ def chosen(facts: AccountFacts, shelf: Shelf, pen: Pen) -> list[Found]:
 
 def categories(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """What the customer probably means."""
-    ranked = ranked_categories(facts, shelf)
-    if not ranked:
-        return Missing(NOTHING)
     entries = chosen(facts, shelf, pen)
-    names = [pen.words(label(CONCERNS, key)) for key, _ in ranked]
-    rest = pen.say(f"；也可能是：{pen.join(names[1:])}", f"; it may also be: {pen.join(names[1:])}") if names[1:] else ""
-    return pen.say(f"- 最可能是「{names[0]}」{rest}。", f"- Most likely “{names[0]}”{rest}. ") + pen.cite(quote(entries[0]))
+    if not entries:
+        return Missing(NOTHING)
+    first, *others = [pen.words(label(CONCERNS, key)) for key, _ in ranked_categories(facts, shelf)]
+    rest = pen.join(others)
+    zh, en = (f"；也可能是：{rest}", f"; it may also be: {rest}") if others else ("", "")
+    return pen.point(f"最可能是「{first}」{zh}。", f"Most likely “{first}”{en}.", quote(entries[0]))
 
 
 def _from_response(key: str, limit: int) -> Compose:
     def compose(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
-        entries = [entry for entry in chosen(facts, shelf, pen) if pick(entry, key, limit=1)]
-        if not entries:
-            return Missing(NOTHING)
-        entry = entries[0]
-        joined = pen.say("", " ")
-        return joined.join(f"{sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, key, limit=limit))
+        for entry in chosen(facts, shelf, pen):
+            if sentences := pick(entry, key, limit=limit):
+                return pen.say("", " ").join(_cited(pen, sentence, entry) for sentence in sentences)
+        return Missing(NOTHING)
 
     return compose
 
 
+def _cited(pen: Pen, sentence: str, entry: Found) -> str:
+    return f"{sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}"
+
+
 def proof(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """Figures and cases that carry the answer, each with its source."""
-    lines = []
-    for entry in chosen(facts, shelf, pen)[:1]:
-        lines += [f"- {sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, "proof", limit=3)]
-    for entry in in_language([found for found in shelf["proofs"] if found.kind is KnowledgeKind.CASE_STUDY], pen.language)[:1]:
-        lines += [f"- {sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in pick(entry, "in_one_line", "result", limit=1)]
+    lines = [
+        say(pen, entry, sentence)
+        for entry in chosen(facts, shelf, pen)[:1]
+        for sentence in pick(entry, "proof", limit=3)
+    ]
+    studies = [entry for entry in shelf["proofs"] if entry.kind is KnowledgeKind.CASE_STUDY]
+    for entry in in_language(studies, pen.language)[:1]:
+        lines += [say(pen, entry, sentence) for sentence in pick(entry, "in_one_line", "result", limit=1)]
     return "\n".join(lines) if lines else Missing(NOTHING)
 
 
 def next_step(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """The small commitment to ask for, and who should be there."""
+    unseen = [person for person in facts.people if person.role is not None and person.covered_at is None]
     for entry in chosen(facts, shelf, pen):
-        steps = pick(entry, "next_step", limit=2)
-        if steps:
-            lines = [f"{sentence}{pen.say('', ' ')}{pen.cite(quote(entry))}" for sentence in steps]
-            unseen = [person for person in facts.people if person.role is not None and person.covered_at is None]
-            if unseen:
-                lines.append(pen.say(f"最好请{unseen[0].name}一起参加。", f"Best have {unseen[0].name} join. ") + pen.cite(unseen[0].evidence))
+        if steps := pick(entry, "next_step", limit=2):
+            lines = [_cited(pen, sentence, entry) for sentence in steps]
+            for person in unseen[:1]:
+                lines.append(
+                    pen.say(f"最好请{person.name}一起参加。", f"Best have {person.name} join. ")
+                    + pen.cite(person.evidence)
+                )
             return "\n".join(lines)
     return Missing(NOTHING)
 
 
 def materials(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """What to bring: the response's own list, and models and cases that fit."""
-    lines = []
-    for entry in chosen(facts, shelf, pen)[:1]:
-        lines += [f"- {item}{pen.say('', ' ')}{pen.cite(quote(entry))}" for item in pick(entry, "materials", limit=4)]
-    for entry in in_language(shelf["proofs"], pen.language)[:2]:
-        lines.append(f"- {entry.title}{pen.say('', ' ')}{pen.cite(quote(entry))}")
+    lines = [
+        say(pen, entry, item) for entry in chosen(facts, shelf, pen)[:1] for item in pick(entry, "materials", limit=4)
+    ]
+    lines += [say(pen, entry, entry.title) for entry in in_language(shelf["proofs"], pen.language)[:2]]
     return "\n".join(dict.fromkeys(lines)) if lines else Missing(NOTHING)
 
 

@@ -11,6 +11,7 @@ from domain.consent.model import (
 )
 from domain.consent.policy import (
     CHANNEL_LABELS,
+    PREFERENCE,
     Decision,
     GrantFact,
     PurposeFact,
@@ -20,6 +21,6 @@ from domain.consent.policy import (
 from domain.consent.service import contactability_of, ensure_purposes, receipt, record
 
 __all__ = [
-    "CHANNEL_LABELS", "ConsentDecision", "ConsentGrant", "ConsentReceipt", "ConsentStatus", "Decision", "GrantFact", "LawfulBasis", "Purpose", "PurposeFact",
+    "CHANNEL_LABELS", "PREFERENCE", "ConsentDecision", "ConsentGrant", "ConsentReceipt", "ConsentStatus", "Decision", "GrantFact", "LawfulBasis", "Purpose", "PurposeFact",
     "TrafficLight", "contactability", "contactability_of", "decide", "ensure_purposes", "receipt", "record",
 ]  # fmt: skip

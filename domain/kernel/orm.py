@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, Date, DateTime, Dialect, Enum, MetaData, Text, TypeDecorator, Uuid
+from sqlalchemy import JSON, BigInteger, Date, DateTime, Dialect, Enum, MetaData, Text, TypeDecorator, Uuid, inspect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
@@ -14,6 +14,7 @@ from domain.kernel.values import Ref
 
 PERSONAL = {"personal": True}
 """Column info: the value identifies or describes a person and enters the ledger only as ciphertext."""
+ERASED = "（个人信息已删除 / personal data erased）"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -65,6 +66,8 @@ class Base(DeclarativeBase):
     """(class name, attribute with its id) of the aggregate root whose note covers this row; None: its own."""
     __person__: ClassVar[str | None] = None
     """The attribute with the id of the contact under whose key personal values enter the ledger."""
+    __erases__: ClassVar[tuple[str, str] | None] = None
+    """(class name, attribute with its id) of an aggregate that loses its personal values with the row's person."""
 
     @classmethod
     def entity(cls) -> str:
@@ -74,6 +77,14 @@ class Base(DeclarativeBase):
     def ref(self) -> Ref:
         """A reference to this row."""
         return Ref(self.entity(), self.id)  # type: ignore[attr-defined]
+
+    def blank_personal(self) -> None:
+        """Put nothing, or words that say so, in the place of every personal value."""
+        for prop in inspect(type(self)).column_attrs:
+            column = prop.columns[0]
+            if column.info.get("personal") and getattr(self, prop.key) is not None:
+                blank: Any = ERASED if isinstance(column.type, Text) else {}
+                setattr(self, prop.key, None if column.nullable else blank)
 
     def root(self) -> Ref:
         """A reference to the aggregate root that answers for this row in the ledger."""

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
-revision = 'a7644404a831'
+revision = '176b2fa70c55'
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -791,6 +791,16 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_generation_figures')),
     sa.UniqueConstraint('generation_id', 'position', name=op.f('uq_generation_figures_generation_id_position'))
     )
+    op.create_table('generation_persons',
+    sa.Column('generation_id', sa.Uuid(), nullable=False),
+    sa.Column('contact_id', sa.Uuid(), nullable=False),
+    sa.ForeignKeyConstraint(['contact_id'], ['contacts.id'], name=op.f('fk_generation_persons_contact_id')),
+    sa.ForeignKeyConstraint(['generation_id'], ['generations.id'], name=op.f('fk_generation_persons_generation_id')),
+    sa.PrimaryKeyConstraint('generation_id', 'contact_id', name=op.f('pk_generation_persons'))
+    )
+    with op.batch_alter_table('generation_persons', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_generation_persons_contact_id'), ['contact_id'], unique=False)
+
     op.create_table('generation_sections',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('generation_id', sa.Uuid(), nullable=False),
@@ -970,6 +980,10 @@ def downgrade() -> None:
 
     op.drop_table('opportunity_contact_roles')
     op.drop_table('generation_sections')
+    with op.batch_alter_table('generation_persons', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_generation_persons_contact_id'))
+
+    op.drop_table('generation_persons')
     op.drop_table('generation_figures')
     with op.batch_alter_table('generation_feedback', schema=None) as batch_op:
         batch_op.drop_index('ix_generation_feedback_generation')
