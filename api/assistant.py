@@ -79,7 +79,11 @@ enum(
 )
 enum(GenerationMode, "Who worded an answer.", MODEL="A language model.", COMPOSER="The offline composer.")
 enum(
-    FeedbackVerdict, "What a person made of an answer.", USED="Used it.", EDITED="Used it with changes.", REJECTED="Did not use it."
+    FeedbackVerdict,
+    "What a person made of an answer.",
+    USED="Used it.",
+    EDITED="Used it with changes.",
+    REJECTED="Did not use it.",
 )
 enum(
     CitationVerdict,
@@ -123,7 +127,9 @@ class Figure:
 
 
 @node(
-    model.Citation, hidden=PART | {"quote_hash", "supports_finance_sections", "item_id", "record_kind", "record_id"}, order=by("number", "id")
+    model.Citation,
+    hidden=PART | {"quote_hash", "supports_finance_sections", "item_id", "record_kind", "record_id"},
+    order=by("number", "id"),
 )
 class Citation:
     """One source of an answer: a knowledge version, or a record as of an instant."""
@@ -131,9 +137,13 @@ class Citation:
     number: int = column("The number that the text names in brackets.")
     quote: str = column("The words of the source.")
     verdict: CitationVerdict = column("How well it carries what is said with its number.")
-    item: KnowledgeItem | None = to_one("item_id", "The knowledge entry; null for a record, or where the reader does not see it.")
+    item: KnowledgeItem | None = to_one(
+        "item_id", "The knowledge entry; null for a record, or where the reader does not see it."
+    )
     item_version: int | None = column("The number of the entry's version that was used.")
-    record: Node | None = to_any("record_kind", "record_id", "The record; null for knowledge, or where the reader does not see it.")
+    record: Node | None = to_any(
+        "record_kind", "record_id", "The record; null for knowledge, or where the reader does not see it."
+    )
     as_of: datetime | None = column("The instant as of which the record was read.")
 
 
@@ -165,7 +175,11 @@ async def _categories(context: Context, ids: list[UUID]) -> Mapping[UUID, list[C
     columns = (model.Generation.id, model.Generation.categories)
     rows = await context.rows(select(*columns).where(model.Generation.id.in_(ids)))
     return {
-        row["id"]: [ConcernCategory(key=one["key"], label=one["label"], score=float(one["score"])) for one in row["categories"] or []] for row in rows
+        row["id"]: [
+            ConcernCategory(key=one["key"], label=one["label"], score=float(one["score"]))
+            for one in row["categories"] or []
+        ]
+        for row in rows
     }
 
 
@@ -175,10 +189,14 @@ async def _texts(context: Context, ids: list[UUID]) -> Mapping[UUID, str]:
     whose = model.Generation.id.in_(ids) & rows_visible(model.Generation, reader)
     part = model.GenerationSection.generation_id.in_(ids) & rows_visible(model.GenerationSection, reader)
     answers = await context.rows(select(*model.Generation.__table__.c).where(whose))
-    rows = await context.rows(select(*model.GenerationSection.__table__.c).where(part).order_by(model.GenerationSection.position))
+    rows = await context.rows(
+        select(*model.GenerationSection.__table__.c).where(part).order_by(model.GenerationSection.position)
+    )
     sections: dict[UUID, list[Section]] = {}
     for row in rows:
-        sections.setdefault(row["generation_id"], []).append(Section(row["key"], row["heading"], row["body"], row["missing"]))
+        sections.setdefault(row["generation_id"], []).append(
+            Section(row["key"], row["heading"], row["body"], row["missing"])
+        )
     return {row["id"]: pipeline.render_text(row, sections.get(row["id"], [])) for row in answers}
 
 
@@ -196,7 +214,9 @@ class Generation(Node):
     mode: GenerationMode | None = column("Who worded it; null until it is written.")
     model: str | None = column("The model that worded it; null with the offline composer.")
     prompt_version: str | None = column("The prompt as key@content hash; null where no model was asked.")
-    subject: Node | None = to_any("subject_kind", "subject_id", "The record that it is about; null where the reader does not see it.")
+    subject: Node | None = to_any(
+        "subject_kind", "subject_id", "The record that it is about; null where the reader does not see it."
+    )
     subject_label: str = column("What the record was called.")
     requested_by: Actor = derived(("requested_by_id",), _person, "Who asked.")
     requested_at: datetime = column("When.")
@@ -204,13 +224,19 @@ class Generation(Node):
     disposition: Disposition = column("What became of it.")
     language: Language = column("The language of the answer.")
     sections: list[GenerationSection] = many("generation_id", "Its sections in their order.")
-    categories: list[ConcernCategory] = batched(_categories, "For an objection reply: the top three categories of the concern.")
+    categories: list[ConcernCategory] = batched(
+        _categories, "For an objection reply: the top three categories of the concern."
+    )
     figures: list[Figure] = many("generation_id", "Every number in the text, as data.")
     citations: list[Citation] = many("generation_id", "Its sources by number.")
     checks: list[GenerationCheck] = many("generation_id", "What was checked before it was shown.")
     feedback: list[GenerationFeedback] = many("generation_id", "What people made of it, oldest first.")
-    consent_receipt: ConsentReceipt | None = to_one("consent_receipt_id", "The decision that allowed or forbade addressing the customer.")
-    audit_events: list[AuditEvent] = many("subject_id", "What the ledger holds of it.", where={"subject_kind": "Generation"})
+    consent_receipt: ConsentReceipt | None = to_one(
+        "consent_receipt_id", "The decision that allowed or forbade addressing the customer."
+    )
+    audit_events: list[AuditEvent] = many(
+        "subject_id", "What the ledger holds of it.", where={"subject_kind": "Generation"}
+    )
 
     @computed("The whole answer as Markdown, labelled as generated; empty where nothing may be shown.")
     async def text(self, info: Info) -> str:
@@ -344,7 +370,9 @@ class GenerationPayload:
 class GenerationChunk:
     """One piece."""
 
-    section: GenerationSection | None = strawberry.field(default=None, description="A section, stored and noted before it is sent.")
+    section: GenerationSection | None = strawberry.field(
+        default=None, description="A section, stored and noted before it is sent."
+    )
     generation: Generation | None = strawberry.field(default=None, description="The finished answer: the last piece.")
 
 
@@ -375,14 +403,18 @@ async def _read(context: Context, generation_id: UUID) -> Generation | None:
 class AssistantQueries:
     """The roots of this room."""
 
-    generations: Connection[Generation] | None = listing("The answers that the reader sees, newest first.", filter=GenerationFilter)
+    generations: Connection[Generation] | None = listing(
+        "The answers that the reader sees, newest first.", filter=GenerationFilter
+    )
 
     @computed("How the answers of a window fared.")
     async def assistant_metrics(
         self,
         info: Info,
         since: Annotated[datetime, strawberry.argument(description="Asked at this instant or later.")],
-        until: Annotated[datetime | None, strawberry.argument(description="Asked before this instant; now without it.")] = strawberry.UNSET,
+        until: Annotated[
+            datetime | None, strawberry.argument(description="Asked before this instant; now without it.")
+        ] = strawberry.UNSET,
     ) -> AssistantMetrics | None:
         """Measure them."""
         context: Context = info.context
@@ -399,18 +431,35 @@ class AssistantMutations:
     """The mutations of this room."""
 
     @mutation("Prepare a visit: thirteen sections with their sources.", Role.REP, Role.MANAGER)
-    async def draft_visit_brief(self, info: Info, input: Annotated[DraftVisitBriefInput, strawberry.argument(description="The visit.")]) -> GenerationPayload | None:
+    async def draft_visit_brief(
+        self, info: Info, input: Annotated[DraftVisitBriefInput, strawberry.argument(description="The visit.")]
+    ) -> GenerationPayload | None:
         """Write it."""
         opportunity = given(input.opportunity_id)
         named = None if opportunity is None else id_of("Opportunity", opportunity) or UUID(int=0)
-        ask = _ask(info.context, GenerationKind.VISIT_BRIEF, input.account_id, input, words=given(input.purpose), opportunity_id=named)
+        ask = _ask(
+            info.context,
+            GenerationKind.VISIT_BRIEF,
+            input.account_id,
+            input,
+            words=given(input.purpose),
+            opportunity_id=named,
+        )
         return await _answer(info.context, ask)
 
     @mutation("Answer an objection: acknowledge, answer with proof, offer the next step.", Role.REP, Role.MANAGER)
-    async def draft_objection_reply(self, info: Info, input: Annotated[DraftObjectionReplyInput, strawberry.argument(description="The objection.")]) -> GenerationPayload | None:
+    async def draft_objection_reply(
+        self, info: Info, input: Annotated[DraftObjectionReplyInput, strawberry.argument(description="The objection.")]
+    ) -> GenerationPayload | None:
         """Write it."""
         ask = _ask(
-            info.context, GenerationKind.OBJECTION_REPLY, input.opportunity_id, input, words=input.concern, category=given(input.category), channel=given(input.channel)
+            info.context,
+            GenerationKind.OBJECTION_REPLY,
+            input.opportunity_id,
+            input,
+            words=input.concern,
+            category=given(input.category),
+            channel=given(input.channel),
         )
         return await _answer(info.context, ask)
 
@@ -419,24 +468,37 @@ class AssistantMutations:
         self, info: Info, input: Annotated[DraftReactivationScriptInput, strawberry.argument(description="The lead.")]
     ) -> GenerationPayload | None:
         """Write it."""
-        return await _answer(info.context, _ask(info.context, GenerationKind.REACTIVATION_SCRIPT, input.lead_id, input, channel=given(input.channel)))
+        return await _answer(
+            info.context,
+            _ask(info.context, GenerationKind.REACTIVATION_SCRIPT, input.lead_id, input, channel=given(input.channel)),
+        )
 
     @mutation("Have any kind of answer written.", Role.REP, Role.MANAGER)
-    async def draft_generation(self, info: Info, input: Annotated[DraftGenerationInput, strawberry.argument(description="What is asked.")]) -> GenerationPayload | None:
+    async def draft_generation(
+        self, info: Info, input: Annotated[DraftGenerationInput, strawberry.argument(description="What is asked.")]
+    ) -> GenerationPayload | None:
         """Write it."""
         return await _answer(info.context, _any_ask(info.context, input))
 
     @mutation("Say what became of an answer.", Role.REP, Role.MANAGER)
-    async def give_feedback(self, info: Info, input: Annotated[GiveFeedbackInput, strawberry.argument(description="The feedback.")]) -> GenerationPayload | None:
+    async def give_feedback(
+        self, info: Info, input: Annotated[GiveFeedbackInput, strawberry.argument(description="The feedback.")]
+    ) -> GenerationPayload | None:
         """Keep it."""
         async with info.context.open_uow() as uow:
             generation = await review.give_feedback(
-                uow, id_of("Generation", input.generation_id), input.verdict, reason=given(input.reason), corrected_text=given(input.corrected_text)
+                uow,
+                id_of("Generation", input.generation_id),
+                input.verdict,
+                reason=given(input.reason),
+                corrected_text=given(input.corrected_text),
             )
         return GenerationPayload(generation=await _read(info.context, generation.id))
 
     @mutation("Overrule an answer.", Role.MANAGER, Role.LEGAL)
-    async def veto_generation(self, info: Info, input: Annotated[VetoGenerationInput, strawberry.argument(description="The veto.")]) -> GenerationPayload | None:
+    async def veto_generation(
+        self, info: Info, input: Annotated[VetoGenerationInput, strawberry.argument(description="The veto.")]
+    ) -> GenerationPayload | None:
         """Keep it."""
         async with info.context.open_uow() as uow:
             generation = await review.veto(uow, id_of("Generation", input.generation_id), input.reason)
@@ -460,7 +522,9 @@ class Subscription:
         """Write it, and hand each section on as it is stored."""
         context: Context = info.context
         ready: asyncio.Queue[Section | None] = asyncio.Queue()
-        writing = asyncio.create_task(pipeline.run(context.assistant, context.reader, _any_ask(context, input), ready.put))
+        writing = asyncio.create_task(
+            pipeline.run(context.assistant, context.reader, _any_ask(context, input), ready.put)
+        )
         _running.add(writing)
         writing.add_done_callback(_running.discard)
         writing.add_done_callback(lambda _: ready.put_nowait(None))
@@ -483,6 +547,10 @@ def _section(section: Section) -> GenerationSection:
 
 
 async def _stored(context: Context, generation_id: UUID) -> list[GenerationSection]:
-    part = (model.GenerationSection.generation_id == generation_id) & rows_visible(model.GenerationSection, context.reader)
-    rows = await context.rows(select(*model.GenerationSection.__table__.c).where(part).order_by(model.GenerationSection.position))
+    part = (model.GenerationSection.generation_id == generation_id) & rows_visible(
+        model.GenerationSection, context.reader
+    )
+    rows = await context.rows(
+        select(*model.GenerationSection.__table__.c).where(part).order_by(model.GenerationSection.position)
+    )
     return [_section(Section(row["key"], row["heading"], row["body"], row["missing"])) for row in rows]

@@ -25,7 +25,7 @@ SCRIPT = f"mutation ($input: DraftReactivationScriptInput!) {{ draftReactivation
 FEEDBACK = "mutation ($input: GiveFeedbackInput!) { giveFeedback(input: $input) { generation { disposition feedback { verdict correctedText } } errors { path code } } }"
 VETO = "mutation ($input: VetoGenerationInput!) { vetoGeneration(input: $input) { generation { disposition text } errors { path code } } }"
 LIST = "{ generations(first: 10) { totalCount edges { node { id text sections { key } figures { key } citations { number } checks { key } } } } }"
-METRICS = "{ assistantMetrics(since: \"2020-01-01T00:00:00Z\") { shown used edited rejected vetoed adoptionRate vetoRate p95LatencyMs } }"
+METRICS = '{ assistantMetrics(since: "2020-01-01T00:00:00Z") { shown used edited rejected vetoed adoptionRate vetoRate p95LatencyMs } }'
 STREAM = "subscription ($input: DraftGenerationInput!) { generationStream(input: $input) { section { key missing } generation { id disposition } } }"
 
 THIRTEEN = [
