@@ -36,7 +36,20 @@ class KnowledgeState(StrEnum):
     RETIRED = "RETIRED"
 
 
-ITEM_FIELDS = frozenset({"owner", "expires_at", "source", "licence", "published", "concerns", "stages", "roles", "industries", "competitors"})
+ITEM_FIELDS = frozenset(
+    {
+        "owner",
+        "expires_at",
+        "source",
+        "licence",
+        "published",
+        "concerns",
+        "stages",
+        "roles",
+        "industries",
+        "competitors",
+    }
+)
 CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
 FOUND = (KnowledgeState.PUBLISHED,)
 
@@ -72,7 +85,10 @@ class KnowledgeItem(Record):
     external_source: Mapped[str | None]
     external_id: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("external_source", "external_id"), Index("ix_knowledge_items_state", "state", "kind"))
+    __table_args__ = (
+        UniqueConstraint("external_source", "external_id"),
+        Index("ix_knowledge_items_state", "state", "kind"),
+    )
 
 
 class KnowledgeVersion(Base):
@@ -80,7 +96,9 @@ class KnowledgeVersion(Base):
 
     __tablename__ = "knowledge_versions"
     __aggregate__ = ("KnowledgeItem", "item_id")
-    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"})) for role in Role})
+    __access__ = Access(
+        {role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"})) for role in Role}
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
@@ -149,5 +167,3 @@ class Retrieval(Base):
     wanted_as: Mapped[str]
     rank: Mapped[int]
     at: Mapped[datetime]
-
-

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm.attributes import flag_modified
 
 from domain.kernel import Base, Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
 from knowledge import text
@@ -58,10 +59,21 @@ class Content:
             if not value.strip():
                 raise Invalid(Text(f"{name} 不能为空", f"{name} cannot be empty"), (name,))
             if len(value) > limit:
-                raise Invalid(Text(f"{name} 有 {len(value)} 个字符，最多 {limit} 个", f"{name} has {len(value)} characters, at most {limit} are kept"), (name,))
+                raise Invalid(
+                    Text(
+                        f"{name} 有 {len(value)} 个字符，最多 {limit} 个",
+                        f"{name} has {len(value)} characters, at most {limit} are kept",
+                    ),
+                    (name,),
+                )
         for name, values in self.facets.lists().items():
             if len(values) > FACET_COUNT or any(not value.strip() for value in values):
-                raise Invalid(Text(f"{name} 含空值或超过 {FACET_COUNT} 个", f"{name} has an empty value or more than {FACET_COUNT}"), (name,))
+                raise Invalid(
+                    Text(
+                        f"{name} 含空值或超过 {FACET_COUNT} 个", f"{name} has an empty value or more than {FACET_COUNT}"
+                    ),
+                    (name,),
+                )
         return self
 
     def stored_facets(self) -> dict[str, Any]:
@@ -79,7 +91,14 @@ class KnowledgeChanged(Event):
 
 
 async def draft(
-    uow: UnitOfWork, *, kind: KnowledgeKind, language: Language, content: Content, source: str | None = None, licence: str | None = None, owner_id: UUID | None = None
+    uow: UnitOfWork,
+    *,
+    kind: KnowledgeKind,
+    language: Language,
+    content: Content,
+    source: str | None = None,
+    licence: str | None = None,
+    owner_id: UUID | None = None,
 ) -> KnowledgeItem:
     """Start an entry; its author keeps it unless somebody else is named.
 
@@ -98,7 +117,9 @@ async def draft(
     return item
 
 
-async def revise(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, change: dict[str, Any]) -> KnowledgeItem:
+async def revise(
+    uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, change: dict[str, Any]
+) -> KnowledgeItem:
     """Change the draft of an entry, or start a new one from the published version, which stays what it is.
 
     `change` holds the fields to change: title, body, expires_at, and any facet.
@@ -110,11 +131,20 @@ async def revise(uow: UnitOfWork, item_id: UUID | None, expected_version: int | 
     current = await _current(uow, item)
     content = changed(stored_content(current), change).checked()
     if item.draft_number is not None:
-        current.title, current.body, current.facets, current.author_id = content.title, content.body, content.stored_facets(), uow.actor.user_id
+        current.title, current.body, current.facets, current.author_id = (
+            content.title,
+            content.body,
+            content.stored_facets(),
+            uow.actor.user_id,
+        )
         current.state = KnowledgeState.DRAFT
         number = current.number
     else:
-        last = (await uow.session.execute(select(func.max(KnowledgeVersion.number)).where(KnowledgeVersion.item_id == item.id))).scalar_one()
+        last = (
+            await uow.session.execute(
+                select(func.max(KnowledgeVersion.number)).where(KnowledgeVersion.item_id == item.id)
+            )
+        ).scalar_one()
         number = last + 1
         uow.session.add(_version(uow, item, number, content))
         item.draft_number = number
@@ -127,7 +157,9 @@ async def revise(uow: UnitOfWork, item_id: UUID | None, expected_version: int | 
     return item
 
 
-async def submit(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None) -> KnowledgeItem:
+async def submit(
+    uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
+) -> KnowledgeItem:
     """Hand a draft to review."""
     _may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
@@ -143,10 +175,12 @@ async def submit(uow: UnitOfWork, item_id: UUID | None, expected_version: int | 
     return item
 
 
-async def publish(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None) -> KnowledgeItem:
+async def publish(
+    uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
+) -> KnowledgeItem:
     """Publish the version in review; from this commit on it can be found and the one before it cannot.
 
-    Raises Forbidden when its author or submitter alone would publish it, Conflict when nothing is in review.
+    Raises Forbidden when its author alone would publish it, Conflict when nothing is in review.
     """
     _may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
@@ -154,7 +188,10 @@ async def publish(uow: UnitOfWork, item_id: UUID | None, expected_version: int |
     if version.state is not KnowledgeState.IN_REVIEW:
         raise Conflict(Text("须先提交审核才能发布", "a draft is submitted for review before it is published"), ("id",))
     if not uow.actor.unrestricted and version.author_id == uow.actor.user_id:
-        raise Forbidden(Text("作者不能自己发布，须由另一位审核人发布", "an author does not publish alone: a second person does"), ("id",))
+        raise Forbidden(
+            Text("作者不能自己发布，须由另一位审核人发布", "an author does not publish alone: a second person does"),
+            ("id",),
+        )
     if item.published_number is not None:
         (await _numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
     version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id
@@ -168,13 +205,17 @@ async def publish(uow: UnitOfWork, item_id: UUID | None, expected_version: int |
     return item
 
 
-async def retire(uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None) -> KnowledgeItem:
+async def retire(
+    uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
+) -> KnowledgeItem:
     """Take an entry out of use; from this commit on it cannot be found, and what cited it still shows it."""
     _may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
     if item.state is KnowledgeState.RETIRED:
         raise Conflict(Text("该条目已下架", "the entry is retired already"), ("id",))
-    (await _current(uow, item)).state = KnowledgeState.RETIRED
+    for number in (item.published_number, item.draft_number):
+        if number is not None:
+            (await _numbered(uow, item, number)).state = KnowledgeState.RETIRED
     item.state = KnowledgeState.RETIRED
     _touch(uow, item)
     await uow.session.execute(delete(Passage).where(Passage.item_id == item.id))
@@ -204,7 +245,9 @@ async def imported_rows(
 
     Raises Invalid for content that cannot be kept.
     """
-    same = (KnowledgeItem.external_source == external_source) & KnowledgeItem.external_id.in_([item.external_id for item in items])
+    same = (KnowledgeItem.external_source == external_source) & KnowledgeItem.external_id.in_(
+        [item.external_id for item in items]
+    )
     known = set((await uow.session.execute(select(KnowledgeItem.external_id).where(same))).scalars())
     fresh = [(uow.new_id(), item, item.content.checked()) for item in items if item.external_id not in known]
     entries = [
@@ -246,13 +289,18 @@ def stored_content(version: KnowledgeVersion) -> Content:
     """What a stored version says."""
     kept = version.facets
     facets = Facets(**{field.name: tuple(kept.get(field.name, ())) for field in fields(Facets)})
-    dates = {name: datetime.fromisoformat(kept[name]) if kept.get(name) else None for name in ("expires_at", "effective_from")}
+    dates = {
+        name: datetime.fromisoformat(kept[name]) if kept.get(name) else None
+        for name in ("expires_at", "effective_from")
+    }
     return Content(version.title, version.body, facets, **dates)
 
 
 def _may_curate(uow: UnitOfWork) -> None:
     if not uow.actor.has(*CURATING):
-        raise Forbidden(Text("只有知识运营、法务或管理员可以维护知识", "only curators, legal and administrators keep the knowledge"))
+        raise Forbidden(
+            Text("只有知识运营、法务或管理员可以维护知识", "only curators, legal and administrators keep the knowledge")
+        )
 
 
 def _version(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> KnowledgeVersion:
@@ -284,8 +332,9 @@ def _carry(item: KnowledgeItem, content: Content) -> None:
 
 
 def _touch(uow: UnitOfWork, item: KnowledgeItem) -> None:
-    """Have the item's version grow even where only its draft changed."""
+    """Have the item's version grow even where only its draft changed, and within one instant."""
     item.updated_at = uow.now
+    flag_modified(item, "updated_at")
 
 
 async def _index(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> None:
@@ -312,7 +361,12 @@ async def _store_passages(uow: UnitOfWork, rows: list[dict[str, Any]]) -> None:
 
 async def _count(uow: UnitOfWork, passages: int) -> int:
     """Count a publication or withdrawal, reserve passage numbers and return the first of them."""
-    raised = update(Publication).where(Publication.id == 1).values(number=Publication.number + 1, last_passage=Publication.last_passage + passages)
+    await uow.wait_turn("publication")
+    raised = (
+        update(Publication)
+        .where(Publication.id == 1)
+        .values(number=Publication.number + 1, last_passage=Publication.last_passage + passages)
+    )
     done = await uow.session.execute(raised.returning(Publication.last_passage))
     last = done.scalar_one_or_none()
     if last is None:
