@@ -287,7 +287,11 @@ class KnowledgeQueries:
         found = await context.library.search(context.reader, query, _filter(filter), first)
         never = filter and given(filter.state) not in {None, KnowledgeState.PUBLISHED}
         hits = [] if never else await _hits(context, found.hits)
-        return KnowledgeSearch(hits=hits, methods=list(found.methods), degraded=found.degraded)
+        return KnowledgeSearch(
+            hits=hits,
+            methods=list(found.methods),
+            degraded=found.degraded.words(context.language) if found.degraded else None,
+        )
 
 
 @strawberry.type

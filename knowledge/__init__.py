@@ -1,6 +1,6 @@
 """Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
 
-from knowledge.library import Filter, Found, Hit, Library, SearchResult, Situation, Wanted
+from knowledge.library import Library
 from knowledge.model import (
     CURATING,
     CachedVector,
@@ -12,6 +12,7 @@ from knowledge.model import (
     Publication,
     Retrieval,
 )
+from knowledge.retrieval import Filter, Found, Hit, SearchResult, Situation, Wanted
 from knowledge.service import (
     Content,
     Facets,

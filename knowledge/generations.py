@@ -1,6 +1,7 @@
 """Index generations on disk: written whole, checked whole, swapped at once; the database stays the truth."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,17 +12,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from knowledge.embedding import ModelIdentity
 from knowledge.index import IndexDamagedError, IndexMismatchError, IndexMissingError, VectorIndex
 from knowledge.lexical import LexicalIndex
 from knowledge.text import TOKENISER_VERSION
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _ACTIVE: Final = "ACTIVE"
 _MANIFEST: Final = "manifest.json"
 _SUMS: Final = "SHA256SUMS"
 _LEXICAL: Final = "lexical.npz"
 _VECTORS: Final = "vectors.faiss"
+_CONTENTS: Final = "contents.npz"
 _BUILDING: Final = ".building-"
 _NAME = re.compile(r"generation-\d{12}-[0-9a-f]{16}")
 _KEPT_GENERATIONS: Final = 2
@@ -52,17 +56,23 @@ class GenerationStore:
     def save(
         self,
         publication: int,
+        contents: Mapping[int, str],
         lexical: LexicalIndex,
         vectors: VectorIndex | None = None,
         model: ModelIdentity | None = None,
     ) -> Manifest:
         """Store both parts as a new generation and make it the active one; until that moment the old one serves.
 
+        `contents` holds each passage's content hash (SHA-256 in hex): by it a reader knows its own passages again, which
+        numbers alone do not prove where a database was restored or exchanged.
+
         Raises ValueError for vectors without their model, or of another dimension; OSError when the disk does not take it.
         """
         if (vectors is None) != (model is None) or (vectors and model and vectors.dimension != model.dimension):
             raise ValueError("vectors are stored with the model that made them")
-        parts = {_LEXICAL: lexical.to_bytes()} | ({_VECTORS: vectors.to_bytes()} if vectors is not None else {})
+        parts = {_LEXICAL: lexical.to_bytes(), _CONTENTS: _contents_bytes(contents)} | (
+            {_VECTORS: vectors.to_bytes()} if vectors is not None else {}
+        )
         digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts.values())).hexdigest()
         count = len(vectors) if vectors is not None else 0
         name = f"generation-{publication:012d}-{digest[:16]}"
@@ -85,6 +95,12 @@ class GenerationStore:
         if not _NAME.fullmatch(name):
             raise IndexDamagedError(f"{self._root / _ACTIVE} names no generation: {name[:80]!r}")
         return _manifest_of(self._read(name, _MANIFEST), name)
+
+    def load_contents(self, manifest: Manifest) -> dict[int, str]:
+        """The content hash of each passage. Raises IndexDamagedError."""
+        with np.load(io.BytesIO(self._read(manifest.name, _CONTENTS)), allow_pickle=False) as arrays:
+            rows = zip(arrays["ids"].tolist(), arrays["digests"], strict=True)
+            return {passage_id: digest.tobytes().hex() for passage_id, digest in rows}
 
     def load_lexical(self, manifest: Manifest) -> LexicalIndex:
         """The lexical part. Raises IndexDamagedError."""
@@ -160,6 +176,14 @@ class GenerationStore:
         newest_first = sorted(others, key=lambda each: each.stat().st_mtime, reverse=True)
         for old in newest_first[_KEPT_GENERATIONS - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _contents_bytes(contents: Mapping[int, str]) -> bytes:
+    ids = np.array(sorted(contents), np.int64)
+    digests = np.frombuffer(bytes.fromhex("".join(contents[number] for number in ids.tolist())), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=ids, digests=digests.reshape(len(ids), -1) if len(ids) else digests.reshape(0, 32))
+    return buffer.getvalue()
 
 
 def _manifest_bytes(manifest: Manifest) -> bytes:

@@ -17,6 +17,7 @@ from knowledge.text import query_tokens, tokenise
 TEXTS = ["客户说价格太高", "分期付款与续费折扣", "Renewal discount", "竞品对比与维保"]
 EMBEDDER = HashingEmbedder(32)
 IDENTITY = ModelIdentity.of(EMBEDDER)
+CONTENTS = {number: hashlib.sha256(text.encode()).hexdigest() for number, text in enumerate(TEXTS)}
 
 
 def built(count: int = 4) -> tuple[LexicalIndex, VectorIndex]:
@@ -27,13 +28,14 @@ def built(count: int = 4) -> tuple[LexicalIndex, VectorIndex]:
 
 def load(store: GenerationStore) -> tuple[Manifest, LexicalIndex, VectorIndex]:
     manifest = store.manifest()
+    assert store.load_contents(manifest) == CONTENTS
     return manifest, store.load_lexical(manifest), store.load_vectors(manifest, IDENTITY)
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     lexical, vectors = built()
-    manifest = GenerationStore(tmp_path).save(7, lexical, vectors, IDENTITY)
+    manifest = GenerationStore(tmp_path).save(7, CONTENTS, lexical, vectors, IDENTITY)
     return tmp_path / manifest.name
 
 
@@ -55,7 +57,7 @@ def test_what_was_stored_comes_back(stored: Path) -> None:
 
 def test_words_alone_are_stored_while_there_are_no_vectors(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path)
-    store.save(1, built()[0])
+    store.save(1, CONTENTS, built()[0])
     assert len(store.load_lexical(store.manifest())) == 4
     with pytest.raises(IndexMissingError, match="no vectors"):
         store.load_vectors(store.manifest(), IDENTITY)
@@ -68,7 +70,7 @@ def test_nothing_stored_is_not_damage(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from(["manifest.json", "lexical.npz", "vectors.faiss"]),
+    st.sampled_from(["manifest.json", "lexical.npz", "contents.npz", "vectors.faiss"]),
     st.floats(0, 1, exclude_max=True),
     st.integers(1, 255),
 )
@@ -138,7 +140,7 @@ def test_vectors_need_their_model(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path)
     for model in (None, ModelIdentity.of(HashingEmbedder(64))):
         with pytest.raises(ValueError, match="model"):
-            store.save(1, lexical, vectors, model)
+            store.save(1, CONTENTS, lexical, vectors, model)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,11 +154,11 @@ def test_the_old_generation_serves_until_the_new_one_is_whole(stored: Path) -> N
 def test_a_reader_of_the_last_generation_is_not_disturbed(stored: Path) -> None:
     store = GenerationStore(stored.parent)
     reading = store.manifest()
-    store.save(8, built(3)[0])
+    store.save(8, CONTENTS, built(3)[0])
     assert len(store.load_vectors(reading, IDENTITY)) == 4
     assert store.manifest().publication == 8
     os.utime(stored, (0, 0))
-    store.save(9, built(2)[0])
+    store.save(9, CONTENTS, built(2)[0])
     with pytest.raises(IndexDamagedError, match="gone"):
         store.load_lexical(reading)
     assert len(list(stored.parent.glob("generation-*"))) == 2
@@ -166,10 +168,10 @@ def test_storing_the_same_again_changes_nothing_and_repairs_damage(stored: Path)
     lexical, vectors = built()
     store = GenerationStore(stored.parent)
     before = (stored / "vectors.faiss").stat().st_ino
-    store.save(7, lexical, vectors, IDENTITY)
+    store.save(7, CONTENTS, lexical, vectors, IDENTITY)
     assert (stored / "vectors.faiss").stat().st_ino == before
     (stored / "vectors.faiss").write_bytes(b"damaged")
-    store.save(7, lexical, vectors, IDENTITY)
+    store.save(7, CONTENTS, lexical, vectors, IDENTITY)
     assert len(load(store)[2]) == 4
 
 
@@ -178,7 +180,7 @@ def test_what_a_crash_left_is_cleared_after_a_day(stored: Path) -> None:
     old.mkdir()
     new.mkdir()
     os.utime(old, (0, 0))
-    GenerationStore(stored.parent).save(8, built(3)[0])
+    GenerationStore(stored.parent).save(8, CONTENTS, built(3)[0])
     assert not old.exists()
     assert new.exists()
 
@@ -187,6 +189,6 @@ def test_large_ids_survive(tmp_path: Path) -> None:
     ids = [2**62, 5]
     lexical, vectors = LexicalIndex(dict.fromkeys(ids, ("价",))), VectorIndex(32)
     vectors.add(np.array(ids), EMBEDDER.encode_documents(["甲", "乙"]))
-    GenerationStore(tmp_path).save(1, lexical, vectors, IDENTITY)
+    GenerationStore(tmp_path).save(1, CONTENTS, lexical, vectors, IDENTITY)
     _, lexical, vectors = load(GenerationStore(tmp_path))
     assert lexical.ids.tolist() == vectors.ids.tolist() == [5, 2**62]
