@@ -8,7 +8,15 @@ from functools import cached_property
 
 from assistant.draft import Draft, Figure, KnowledgeQuote, Section, Source
 from assistant.masking import Kind
-from assistant.numbers import CITATION, LIST_MARK, NumberInText, amounts_in_words, dates_in, numbers_in
+from assistant.numbers import (
+    CITATION,
+    LIST_MARK,
+    NumberInText,
+    amounts_in_words,
+    dates_in,
+    numbers_in,
+    numbers_in_lines,
+)
 from domain.kernel import Language
 
 SENTENCE = re.compile(
@@ -25,7 +33,7 @@ LINK = re.compile(
 PLACEHOLDER = re.compile(rf"[⟦⟧]|(?<![A-Za-z0-9_])(?:{'|'.join(Kind)})_\d+(?![A-Za-z0-9_])")
 CHINESE = re.compile(r"[一-鿿]")
 RUNS = re.compile(r"[一-鿿]+|[^\W_一-鿿]+")
-SHORT_WORD = 3
+SHORT_WORD, LABEL_LENGTH = 3, 120
 
 SUPPORT_FLOOR, SUPPORT_FULL = 0.08, 0.45
 """Shares of a sentence's words found in its source: below the first it is not carried, from the second on it is."""
@@ -118,7 +126,7 @@ def run(
 
 def _written(figures: list[Figure], sections: list[Section]) -> list[Figure]:
     """The figures that are still to be read in their sections."""
-    numbers = {section.key: numbers_in(section.body) for section in sections if not section.missing}
+    numbers = {section.key: numbers_in_lines(section.body) for section in sections if not section.missing}
     return [
         figure for figure in figures if any(_same(number, figure) for number in numbers.get(figure.section_key, []))
     ]
@@ -129,17 +137,22 @@ def _same(number: NumberInText, figure: Figure) -> bool:
     return number.value == figure.value and number.unit == counted
 
 
+def _languages(text: str) -> set[Language]:
+    """The languages in which a record has words; codes and numbers are in none."""
+    found = {Language.ZH} if CHINESE.search(text) else set()
+    return found | ({Language.EN} if re.search(r"[A-Za-z]{3}", text) else set())
+
+
 class _SourceText:
     """What one source holds, read once."""
 
     def __init__(self, source: Source) -> None:
         self.text = source.text
-        told = source.language is Language.ZH if isinstance(source, KnowledgeQuote) else None
-        self.chinese = CHINESE.search(source.text) is not None if told is None else told
+        self.languages = {source.language} if isinstance(source, KnowledgeQuote) else _languages(source.text)
 
     @cached_property
     def numbers(self) -> frozenset[NumberInText]:
-        return frozenset(number for line in self.text.split("\n") for number in numbers_in(line))
+        return frozenset(numbers_in_lines(self.text))
 
     @cached_property
     def dates(self) -> set[str]:
@@ -188,26 +201,35 @@ class _Judge:
             return line
         mark = LIST_MARK.match(line)
         lead, rest = (mark.group(), line[mark.end() :]) if mark else ("", line)
-        cited = _citations(line)
-        text = "".join(sentence for sentence in sentences(rest) if self._holds(sentence, cited)).strip()
+        kept = self._kept(sentences(rest))
+        text = "".join(kept).strip()
         if not re.search(r"\w", CITATION.sub("", text)):
             return None
         if not self._cited_enough(text):
             self._remove("claims_cited", text)
             return None
+        for sentence in kept:
+            self._take(sentence, _citations(sentence) or _citations(text))
         return lead + text
+
+    def _kept(self, parts: list[str]) -> list[str]:
+        """The sentences that hold by what they cite, or else by what the others that hold cite."""
+        while True:
+            cited = _citations("".join(parts))
+            kept = [sentence for sentence in parts if self._holds(sentence, _citations(sentence) or cited)]
+            if len(kept) == len(parts):
+                return kept
+            parts = kept
 
     def _remove(self, key: str, text: str) -> None:
         self.removed.setdefault(key, []).append(text.strip())
 
-    def _holds(self, sentence: str, line_cites: list[int]) -> bool:
-        own = _citations(sentence)
-        cites = own or line_cites
+    def _holds(self, sentence: str, cites: list[int]) -> bool:
         plain = unicodedata.normalize("NFKC", sentence)
         tests: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("outside_link", lambda: LINK.search(plain) is None),
             ("masked_leak", lambda: PLACEHOLDER.search(sentence) is None),
-            ("citation_numbers", lambda: all(number in self.sources for number in own)),
+            ("citation_numbers", lambda: all(number in self.sources for number in _citations(sentence))),
             ("foreign_customer", lambda: not self._foreign(sentence, cites)),
             ("figures_sourced", lambda: self._figures_hold(sentence, cites)),
             ("claims_supported", lambda: self._supported(sentence, cites)),
@@ -228,55 +250,50 @@ class _Judge:
         named = [name for name in self.foreign_names if name.lower() in said]
         return any(not any(name.lower() in source.lower for source in self._texts(cites)) for name in named)
 
+    def _computed(self, number: NumberInText) -> list[Figure]:
+        """The figures of this section that code reckoned and that say the number."""
+        return [figure for figure in self.draft.figures if figure.section_key == self._key and _same(number, figure)]
+
     def _figures_hold(self, sentence: str, cites: list[int]) -> bool:
-        fresh = []
-        for number in numbers_in(sentence):
-            if any(_same(number, figure) for figure in self.figures if figure.section_key == self._key):
-                continue
-            cite = next((cite for cite in cites if cite in self.sources and number in self.sources[cite].numbers), None)
-            if cite is None:
-                return False
-            fresh.append((number, cite))
         texts = self._texts(cites)
+        for number in numbers_in(sentence):
+            if not self._computed(number) and not any(number in source.numbers for source in texts):
+                return False
         ours = {day for key, day in self.draft.dates if key == self._key}
         if not dates_in(sentence) <= ours.union(*(source.dates for source in texts)):
             return False
-        if not all(any(amount in source.lower for source in texts) for amount in amounts_in_words(sentence)):
-            return False
-        self.figures += [self._quoted(number, sentence, cite, offset) for offset, (number, cite) in enumerate(fresh, 1)]
-        return True
+        return all(any(amount in source.lower for source in texts) for amount in amounts_in_words(sentence))
 
-    def _quoted(self, number: NumberInText, sentence: str, cite: int, offset: int) -> Figure:
-        taken = sum(figure.key.startswith("quoted_") for figure in self.figures)
-        label = CITATION.sub("", LIST_MARK.sub("", sentence)).strip()
-        return Figure(self._key, f"quoted_{taken + offset}", label[:120], number.value, number.unit, cite)
+    def _shares(self, sentence: str, cites: list[int]) -> dict[int, float]:
+        """How much of a sentence each source carries; all of it where code reckoned a number of it from the source."""
+        said = words_of(sentence)
+        computed = {figure.citation for number in numbers_in(sentence) for figure in self._computed(number)}
+        known = [number for number in cites if number in self.sources]
+        return {number: 1.0 if number in computed else _share(said, self.sources[number].words) for number in known}
 
     def _supported(self, sentence: str, cites: list[int]) -> bool:
-        """Whether a source carries the sentence, and how well each does; what code composed needs no second opinion."""
+        """Whether a source carries a reworded sentence, or the composer said the same."""
         said = words_of(sentence)
-        numbers = numbers_in(sentence)
-        shares = []
-        for number in cites:
-            source = self.sources.get(number)
-            if source is None:
-                continue
-            computed = any(
-                figure.citation == number and _same(each, figure)
-                for figure in self.figures
-                for each in numbers
-                if figure.section_key == self._key
-            )
-            shares.append(1.0 if computed else _share(said, source.words))
-            self.support[number] = max(self.support.get(number, 0.0), shares[-1])
         if self.composed is None or not said or _is_open(sentence) or _share(said, self._composed_words) >= LIKE_DRAFT:
             return True
         if not cites and not self._free:
             # The line as a whole is judged by what it cites.
             return True
-        in_answer = self.draft.language is Language.ZH
-        if shares and all(source.chinese is not in_answer for source in self._texts(cites)):
+        texts = self._texts(cites)
+        if texts and all(source.languages and self.draft.language not in source.languages for source in texts):
             return True
-        return max(shares, default=0.0) >= SUPPORT_FLOOR
+        return max(self._shares(sentence, cites).values(), default=0.0) >= SUPPORT_FLOOR
+
+    def _take(self, sentence: str, cites: list[int]) -> None:
+        """Keep the numbers of a sentence that holds as figures, and how well its sources carry it."""
+        for cite, share in self._shares(sentence, cites).items():
+            self.support[cite] = max(self.support.get(cite, 0.0), share)
+        for number in numbers_in(sentence):
+            if not self._computed(number):
+                cite = next(cite for cite in cites if number in self.sources[cite].numbers)
+                taken = sum(figure.key.startswith("quoted_") for figure in self.figures)
+                said = CITATION.sub("", sentence).strip()[:LABEL_LENGTH]
+                self.figures.append(Figure(self._key, f"quoted_{taken + 1}", said, number.value, number.unit, cite))
 
     def _cited_enough(self, text: str) -> bool:
         if self._free or (text.startswith(("#", "**")) and text.endswith(("**", "：", ":"))):

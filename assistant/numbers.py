@@ -60,9 +60,14 @@ class NumberInText:
 
 
 def numbers_in(text: str) -> list[NumberInText]:
-    """Every number of a text but citation marks, list marks, full dates and product codes (VX3)."""
-    bare = ISO_DATE.sub(" ", CITATION.sub(" ", LIST_MARK.sub("", text)))
+    """Every number of a text but citation marks, full dates and product codes (VX3)."""
+    bare = ISO_DATE.sub(" ", CITATION.sub(" ", text))
     return [_number(match) for match in NUMBER.finditer(bare)]
+
+
+def numbers_in_lines(text: str) -> list[NumberInText]:
+    """Every number of a text in lines, list marks (1.) aside."""
+    return [number for line in text.split("\n") for number in numbers_in(LIST_MARK.sub("", line))]
 
 
 def _number(match: re.Match[str]) -> NumberInText:

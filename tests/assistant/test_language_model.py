@@ -392,7 +392,5 @@ class TestScriptedModel:
 
 def test_import_pays_for_no_sdk() -> None:
     script = "import sys, assistant.language_model; print([m for m in ('openai', 'httpx2', 'jsonschema') if m in sys.modules])"
-    shown = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
