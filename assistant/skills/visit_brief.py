@@ -1,5 +1,6 @@
 """The visit brief: what a rep needs to know before the door opens, in thirteen sections."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +32,8 @@ def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
         concerns=concerns,
         competitors=rivals,
     )
+    # Proof and answers hold in any stage, and a competitor is met the same way everywhere.
+    anywhen = replace(fit, stage=None)
     about = [
         facts.name,
         label(INDUSTRIES, facts.industry).zh,
@@ -43,16 +46,17 @@ def wants(facts: AccountFacts, ask: Ask) -> dict[str, Wanted]:
         "talk_tracks": Wanted(
             query, (KnowledgeKind.TALK_TRACK, KnowledgeKind.PLAYBOOK), fit, language=ask.language, limit=6
         ),
-        "cases": Wanted(query, (KnowledgeKind.CASE_STUDY,), fit, language=ask.language, limit=4),
-        "policies": Wanted(query, (KnowledgeKind.POLICY,), fit, language=ask.language, limit=3, changes_only=True),
+        "cases": Wanted(query, (KnowledgeKind.CASE_STUDY,), anywhen, language=ask.language, limit=4),
+        "policies": Wanted(query, (KnowledgeKind.POLICY,), anywhen, language=ask.language, limit=3, changes_only=True),
     }
     if rivals:
+        met = Situation(competitors=rivals)
         wanted["battlecards"] = Wanted(
-            query, (KnowledgeKind.BATTLECARD,), fit, language=ask.language, limit=3, must_match_competitor=True
+            query, (KnowledgeKind.BATTLECARD,), met, language=ask.language, limit=6, must_match_competitor=True
         )
     if concerns:
         wanted["responses"] = Wanted(
-            query, (KnowledgeKind.OBJECTION_RESPONSE,), fit, language=ask.language, limit=8, must_match_concern=True
+            query, (KnowledgeKind.OBJECTION_RESPONSE,), anywhen, language=ask.language, limit=8, must_match_concern=True
         )
     return wanted
 
