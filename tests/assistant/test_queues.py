@@ -1,5 +1,7 @@
 """A brief with compliance risks lies in the queues of legal and finance, who see what is theirs of it."""
 
+from typing import Any
+
 from sqlalchemy import select
 
 from assistant.model import FINANCE_SECTIONS, Citation, Generation, GenerationCheck, GenerationFigure, GenerationSection
@@ -9,16 +11,15 @@ from tests.assistant.company import Answer, Company
 
 async def _seen(company: Company, who: str, brief: Answer) -> dict[str, set[str]]:
     """What somebody sees of an answer: section keys, figures' sections, citation numbers, checks."""
-    columns = {
-        "sections": GenerationSection.key,
-        "figures": GenerationFigure.section_key,
-        "citations": Citation.number,
-        "checks": GenerationCheck.key,
+    columns: dict[str, tuple[Any, Any]] = {
+        "sections": (GenerationSection, GenerationSection.key),
+        "figures": (GenerationFigure, GenerationFigure.section_key),
+        "citations": (Citation, Citation.number),
+        "checks": (GenerationCheck, GenerationCheck.key),
     }
     found = {}
     async with company.database.read() as connection:
-        for name, column in columns.items():
-            model = column.class_
+        for name, (model, column) in columns.items():
             mine = (model.generation_id == brief.row.id) & rows_visible(model, company.people[who])
             found[name] = {str(value) for value in (await connection.execute(select(column).where(mine))).scalars()}
         one = select(Generation.id).where(Generation.id == brief.row.id, rows_visible(Generation, company.people[who]))
