@@ -125,11 +125,13 @@ def run(
 
 
 def _written(figures: list[Figure], sections: list[Section]) -> list[Figure]:
-    """The figures that are still to be read in their sections."""
-    numbers = {section.key: numbers_in_lines(section.body) for section in sections if not section.missing}
-    return [
-        figure for figure in figures if any(_same(number, figure) for number in numbers.get(figure.section_key, []))
-    ]
+    """The figures that are still to be read in their sections, in the order of these."""
+    found = []
+    for section in sections:
+        numbers = numbers_in_lines(section.body) if not section.missing else []
+        mine = [figure for figure in figures if figure.section_key == section.key]
+        found += [figure for figure in mine if any(_same(number, figure) for number in numbers)]
+    return found
 
 
 def _same(number: NumberInText, figure: Figure) -> bool:

@@ -297,9 +297,11 @@ async def _check(desk: Desk, skill: Skill, facts: Any, written: Written) -> Chec
     spoilt = [section for section in written.composed.sections if section.key in lost and not section.missing]
     mended = checks.run(replace(written.composed, sections=spoilt), free_sections=free, **names)
     whole = {section.key: section for section in mended.sections}
+    places = {section.key: place for place, section in enumerate(checked.sections)}
+    figures = [figure for figure in checked.figures if figure.section_key not in whole] + mended.figures
     return replace(
         checked, sections=[whole.get(section.key, section) for section in checked.sections],
-        figures=[figure for figure in checked.figures if figure.section_key not in whole] + mended.figures, support=mended.support | checked.support,
+        figures=sorted(figures, key=lambda figure: places[figure.section_key]), support=mended.support | checked.support,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from domain.kernel.errors import (
     Unavailable,
 )
 from domain.kernel.events import Event, OutboxEvent
-from domain.kernel.orm import PERSONAL, Base, Record, UtcDateTime
+from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime
 from domain.kernel.uow import (
     Database,
     Note,
@@ -56,7 +56,7 @@ from domain.kernel.uow import (
 from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
-    "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
+    "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
     "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",

@@ -1,6 +1,7 @@
-"""A small company built through the real operations, its knowledge from the demo folder, and answers read back whole."""
+"""A small company built through the real operations, its answers read back whole, and a model that rewords drafts."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ from sqlalchemy import select
 import knowledge
 from assistant import pipeline
 from assistant.draft import Section
-from assistant.language_model import LanguageModel
+from assistant.language_model import LanguageModel, Prompt, ScriptedModel
 from assistant.model import (
     Citation,
     Disposition,
@@ -365,3 +366,22 @@ async def allow(
         source="网站勾选",
         evidence=evidence,
     )
+
+
+def drafted(prompt: Prompt) -> list[dict[str, str]]:
+    """The drafted sections as the prompt shows them to the model."""
+    found: list[dict[str, str]] = json.loads(prompt.user.split("<draft>\n")[1].split("\n</draft>")[0])
+    return found
+
+
+def rewording(**changes: Callable[[str], str]) -> ScriptedModel:
+    """A model that says every section as it was drafted, but for those that it changes."""
+
+    def say(prompt: Prompt) -> Mapping[str, Any]:
+        return {
+            "sections": [
+                {"key": part["key"], "body": changes.get(part["key"], str)(part["draft"])} for part in drafted(prompt)
+            ]
+        }
+
+    return ScriptedModel(say)
