@@ -82,6 +82,7 @@ class Library:
         self._dense: tuple[Embedder, VectorIndex] | None = None
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
         self._saved: int | None = None
+        self._damaged = False
         self._refreshing = asyncio.Lock()
         self._embedding = asyncio.Lock()
 
@@ -141,7 +142,7 @@ class Library:
                 vectors.add([piece.number for piece in alive], np.stack([found[piece.content_hash] for piece in alive]))
             vectors.remove(sorted(set(vectors.ids.tolist()) - self._stock.pieces.keys()))
             self._dense = (embedder, vectors)
-            if alive or self._saved != self._stock.publication:
+            if alive or self._damaged or self._saved != self._stock.publication:
                 await self._save(embedder, vectors)
             return len(alive)
 
@@ -171,7 +172,7 @@ class Library:
             contents = {number: piece.content_hash for number, piece in stock.pieces.items()}
             try:
                 await asyncio.to_thread(self._store.save, stock.publication, contents, lexical, vectors, model)
-                self._saved = stock.publication
+                self._saved, self._damaged = stock.publication, False
             except OSError as error:
                 logger.warning("the index is not stored: %s", error)
 
@@ -197,11 +198,12 @@ class Library:
             return None
         except (IndexUnusableError, OSError) as error:
             logger.warning("the stored index is not used: %s", error)
-            self._saved = None
+            self._damaged = True
             return None
         strange = [number for number in part.ids.tolist() if not _same(contents.get(number), pieces.get(number))]
         part.remove(strange)
-        self._saved = None if strange else manifest.publication
+        self._damaged |= bool(strange)
+        self._saved = manifest.publication
         return part
 
     # ---- searching ---------------------------------------------------------------------------------------------------

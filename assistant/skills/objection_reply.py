@@ -113,12 +113,11 @@ def _cited(pen: Pen, sentence: str, entry: Found) -> str:
 
 def proof(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """Figures and cases that carry the answer, each with its source."""
-    lines = [
-        say(pen, entry, sentence)
-        for entry in chosen(facts, shelf, pen)[:1]
-        for sentence in pick(entry, "proof", limit=3)
-    ]
+    entries = chosen(facts, shelf, pen)
     studies = [entry for entry in shelf["proofs"] if entry.kind is KnowledgeKind.CASE_STUDY]
+    if not entries:
+        return Missing(NOTHING)
+    lines = [say(pen, entries[0], sentence) for sentence in pick(entries[0], "proof", limit=3)]
     for entry in in_language(studies, pen.language)[:1]:
         lines += [say(pen, entry, sentence) for sentence in pick(entry, "in_one_line", "result", limit=1)]
     return "\n".join(lines) if lines else Missing(NOTHING)
@@ -141,9 +140,10 @@ def next_step(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
 
 def materials(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     """What to bring: the response's own list, and models and cases that fit."""
-    lines = [
-        say(pen, entry, item) for entry in chosen(facts, shelf, pen)[:1] for item in pick(entry, "materials", limit=4)
-    ]
+    entries = chosen(facts, shelf, pen)
+    if not entries:
+        return Missing(NOTHING)
+    lines = [say(pen, entries[0], item) for item in pick(entries[0], "materials", limit=4)]
     lines += [say(pen, entry, entry.title) for entry in in_language(shelf["proofs"], pen.language)[:2]]
     return "\n".join(dict.fromkeys(lines)) if lines else Missing(NOTHING)
 

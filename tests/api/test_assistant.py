@@ -35,7 +35,9 @@ THIRTEEN = [
 
 
 async def _brief(ask: Ask, company: Company, key: str = "k1", who: str = "lei", **more: Any) -> dict[str, Any]:
-    answer = await ask(BRIEF, who, input={"accountId": company.id(company.accounts["hospital"]), "clientKey": key} | more)
+    answer = await ask(
+        BRIEF, who, input={"accountId": company.id(company.accounts["hospital"]), "clientKey": key} | more
+    )
     assert answer.errors == []
     payload: dict[str, Any] = answer.data["draftVisitBrief"]
     return payload
@@ -58,7 +60,9 @@ async def test_a_brief_comes_back_with_its_sections_and_sources(ask: Ask, compan
 
 
 async def test_the_reader_chooses_the_language(ask: Ask, company: Company) -> None:
-    answer = await ask(BRIEF, language=Language.EN, input={"accountId": company.id(company.accounts["hospital"]), "clientKey": "en"})
+    answer = await ask(
+        BRIEF, language=Language.EN, input={"accountId": company.id(company.accounts["hospital"]), "clientKey": "en"}
+    )
     brief = answer.data["draftVisitBrief"]["generation"]
     assert brief["language"] == "EN"
     assert brief["text"].startswith("> AI-generated visit brief")
@@ -68,11 +72,16 @@ async def test_a_foreign_account_and_an_absent_one_look_alike(ask: Ask, company:
     for given in (company.id(company.accounts["device"]), "acc_00000000000000000000000000000000", "nonsense"):
         answer = await ask(BRIEF, input={"accountId": given, "clientKey": "x"})
         payload = answer.data["draftVisitBrief"]
-        assert payload == {"generation": None, "errors": [{"path": ["accountId"], "code": "NOT_FOUND", "message": payload["errors"][0]["message"]}]}
+        assert payload == {
+            "generation": None,
+            "errors": [{"path": ["accountId"], "code": "NOT_FOUND", "message": payload["errors"][0]["message"]}],
+        }
     assert (await ask(LIST)).data["generations"]["totalCount"] == 0
 
 
-@pytest.mark.parametrize("who", ["CURATOR", "LEGAL", "FINANCE", "AUDITOR", "SALES_OPS", "ADMIN", "EXECUTIVE", "CSM", "DPO"])
+@pytest.mark.parametrize(
+    "who", ["CURATOR", "LEGAL", "FINANCE", "AUDITOR", "SALES_OPS", "ADMIN", "EXECUTIVE", "CSM", "DPO"]
+)
 async def test_others_do_not_draft(ask: Ask, company: Company, who: str) -> None:
     payload = await _brief(ask, company, who=who)
     assert payload["generation"] is None
@@ -87,14 +96,25 @@ async def test_the_same_key_gives_the_same_answer_and_other_input_is_refused(ask
 
 
 @pytest.mark.parametrize(("concern", "path"), [("", "concern"), ("   ", "concern"), ("贵" * 100_000, "concern")])
-async def test_concerns_that_cannot_be_answered_are_refused(ask: Ask, company: Company, concern: str, path: str) -> None:
-    answer = await ask(REPLY, input={"opportunityId": company.id(company.deals["hospital-1"]), "concern": concern, "clientKey": "c"})
+async def test_concerns_that_cannot_be_answered_are_refused(
+    ask: Ask, company: Company, concern: str, path: str
+) -> None:
+    answer = await ask(
+        REPLY, input={"opportunityId": company.id(company.deals["hospital-1"]), "concern": concern, "clientKey": "c"}
+    )
     payload = answer.data["draftObjectionReply"]
-    assert (payload["generation"], payload["errors"][0]["code"], payload["errors"][0]["path"]) == (None, "INVALID", [path])
+    assert (payload["generation"], payload["errors"][0]["code"], payload["errors"][0]["path"]) == (
+        None,
+        "INVALID",
+        [path],
+    )
 
 
 async def test_without_knowledge_a_reply_abstains(ask: Ask, company: Company) -> None:
-    answer = await ask(REPLY, input={"opportunityId": company.id(company.deals["hospital-1"]), "concern": "价格太高了", "clientKey": "c"})
+    answer = await ask(
+        REPLY,
+        input={"opportunityId": company.id(company.deals["hospital-1"]), "concern": "价格太高了", "clientKey": "c"},
+    )
     reply = answer.data["draftObjectionReply"]["generation"]
     assert (reply["disposition"], reply["text"]) == ("ABSTAINED", "")
 
@@ -102,7 +122,15 @@ async def test_without_knowledge_a_reply_abstains(ask: Ask, company: Company) ->
 async def test_a_lead_without_consent_is_blocked_with_the_reason(ask: Ask, company: Company) -> None:
     lead = company.leads["mine"]
     async with company.database.open_uow(SYSTEM) as uow:
-        await consent.record(uow, contact_id=lead.contact_id, purpose="sales_follow_up", channel=Channel.PHONE, status=ConsentStatus.OPT_OUT, source="电话", evidence="客户说不要再打")
+        await consent.record(
+            uow,
+            contact_id=lead.contact_id,
+            purpose="sales_follow_up",
+            channel=Channel.PHONE,
+            status=ConsentStatus.OPT_OUT,
+            source="电话",
+            evidence="客户说不要再打",
+        )
     answer = await ask(SCRIPT, input={"leadId": company.id(lead), "clientKey": "r"})
     script = answer.data["draftReactivationScript"]["generation"]
     assert (script["disposition"], script["text"], script["sections"]) == ("BLOCKED", "", [])
@@ -113,7 +141,14 @@ async def test_a_lead_without_consent_is_blocked_with_the_reason(ask: Ask, compa
 async def test_a_script_waits_for_its_release(ask: Ask, company: Company) -> None:
     lead = company.leads["mine"]
     async with company.database.open_uow(SYSTEM) as uow:
-        await consent.record(uow, contact_id=lead.contact_id, purpose="sales_follow_up", channel=Channel.PHONE, status=ConsentStatus.OPT_IN, source="网站勾选")
+        await consent.record(
+            uow,
+            contact_id=lead.contact_id,
+            purpose="sales_follow_up",
+            channel=Channel.PHONE,
+            status=ConsentStatus.OPT_IN,
+            source="网站勾选",
+        )
     answer = await ask(SCRIPT, input={"leadId": company.id(lead), "clientKey": "r"})
     script = answer.data["draftReactivationScript"]["generation"]
     assert script["disposition"] == "NEEDS_APPROVAL"
@@ -123,11 +158,17 @@ async def test_a_script_waits_for_its_release(ask: Ask, company: Company) -> Non
 
 async def test_a_veto_takes_the_text_from_its_requester_alone(ask: Ask, company: Company) -> None:
     brief = (await _brief(ask, company))["generation"]
-    assert (await ask(VETO, input={"generationId": brief["id"], "reason": "数字不对"})).data["vetoGeneration"]["errors"][0]["code"] == "FORBIDDEN"
-    vetoed = (await ask(VETO, "min", input={"generationId": brief["id"], "reason": "数字不对"})).data["vetoGeneration"]["generation"]
+    assert (await ask(VETO, input={"generationId": brief["id"], "reason": "数字不对"})).data["vetoGeneration"][
+        "errors"
+    ][0]["code"] == "FORBIDDEN"
+    vetoed = (await ask(VETO, "min", input={"generationId": brief["id"], "reason": "数字不对"})).data["vetoGeneration"][
+        "generation"
+    ]
     assert vetoed["disposition"] == "VETOED"
     assert vetoed["text"]
-    texts = {who: (await ask(LIST, who)).data["generations"]["edges"][0]["node"]["text"] for who in ("lei", "min", "AUDITOR")}
+    texts = {
+        who: (await ask(LIST, who)).data["generations"]["edges"][0]["node"]["text"] for who in ("lei", "min", "AUDITOR")
+    }
     assert texts["lei"] == ""
     assert texts["min"] == texts["AUDITOR"] == vetoed["text"]
 
@@ -141,7 +182,11 @@ async def test_others_see_nothing_of_it(ask: Ask, company: Company) -> None:
 async def test_feedback_counts(ask: Ask, company: Company) -> None:
     ids = [(await _brief(ask, company, key))["generation"]["id"] for key in ("a", "b", "c", "d")]
     for generation_id, verdict in zip(ids, ("USED", "EDITED", "REJECTED"), strict=False):
-        given = {"generationId": generation_id, "verdict": verdict, "correctedText": "改过的话" if verdict == "EDITED" else None}
+        given = {
+            "generationId": generation_id,
+            "verdict": verdict,
+            "correctedText": "改过的话" if verdict == "EDITED" else None,
+        }
         assert (await ask(FEEDBACK, input=given)).data["giveFeedback"]["errors"] == []
     bare = (await ask(FEEDBACK, input={"generationId": ids[3], "verdict": "EDITED"})).data["giveFeedback"]
     assert bare["errors"] == [{"path": ["correctedText"], "code": "INVALID"}]
@@ -151,7 +196,9 @@ async def test_feedback_counts(ask: Ask, company: Company) -> None:
         "shown": 4, "used": 1, "edited": 1, "rejected": 1, "vetoed": 1, "adoptionRate": 0.5, "vetoRate": 0.25,
     }  # fmt: skip
     assert (await ask(METRICS, "lei")).codes == ["FORBIDDEN"]
-    empty = (await ask(METRICS.replace("2020", "2099").replace(")", ', until: "2100-01-01T00:00:00Z")', 1), "EXECUTIVE")).data["assistantMetrics"]
+    empty = (
+        await ask(METRICS.replace("2020", "2099").replace(")", ', until: "2100-01-01T00:00:00Z")', 1), "EXECUTIVE")
+    ).data["assistantMetrics"]
     assert (empty["shown"], empty["adoptionRate"], empty["vetoRate"]) == (0, None, None)
 
 
@@ -169,7 +216,9 @@ async def _stream(company: Company, desk: Desk, key: str) -> list[dict[str, Any]
     return chunks
 
 
-async def test_a_stream_sends_sections_in_order_then_the_answer_and_repeats_on_the_same_key(company: Company, desk: Desk) -> None:
+async def test_a_stream_sends_sections_in_order_then_the_answer_and_repeats_on_the_same_key(
+    company: Company, desk: Desk
+) -> None:
     first = await _stream(company, desk, "s")
     again = await _stream(company, desk, "s")
     assert [chunk["section"]["key"] for chunk in first[:-1]] == THIRTEEN
