@@ -58,7 +58,9 @@ class Client:
 
 def run(environment: dict[str, str], *words: str) -> str:
     """What a `sortie` command prints."""
-    return subprocess.run([str(SORTIE), *words], env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return subprocess.run(
+        [str(SORTIE), *words], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
 @contextmanager
@@ -106,7 +108,9 @@ def measure(client: Client, name: str, document: str, inputs: list[dict[str, Any
             payload = (reply.get("data") or {}).get(field) or {}
             if number >= WARM_UP:
                 latencies.append(elapsed)
-                errors += bool(reply.get("errors") or payload.get("errors")) or not (payload.get("generation") or {}).get("text")
+                errors += bool(reply.get("errors") or payload.get("errors")) or not (
+                    payload.get("generation") or {}
+                ).get("text")
     cuts = statistics.quantiles(latencies, n=100)
     return Measured(round(cuts[49], 1), round(cuts[94], 1), round(cuts[98], 1), errors, THRESHOLDS_MS[name])
 
@@ -119,14 +123,26 @@ def main() -> int:
         deals = [edge["node"]["id"] for edge in found["opportunities"]["edges"]]
         count = REQUESTS + WARM_UP
         briefs = [{"accountId": accounts[at % len(accounts)], "clientKey": f"bench-brief-{at}"} for at in range(count)]
-        replies = [{"opportunityId": deals[at % len(deals)], "concern": CONCERNS[at % len(CONCERNS)], "clientKey": f"bench-reply-{at}"} for at in range(count)]
-        results = {"visit brief": measure(client, "visit brief", BRIEF, briefs), "objection reply": measure(client, "objection reply", REPLY, replies)}
+        replies = [
+            {
+                "opportunityId": deals[at % len(deals)],
+                "concern": CONCERNS[at % len(CONCERNS)],
+                "clientKey": f"bench-reply-{at}",
+            }
+            for at in range(count)
+        ]
+        results = {
+            "visit brief": measure(client, "visit brief", BRIEF, briefs),
+            "objection reply": measure(client, "objection reply", REPLY, replies),
+        }
     table = Table("offline composer, demo data, over HTTP", "p50 ms", "p95 ms", "p99 ms", "errors", "p95 at most")
     for name, measured in results.items():
         table.add_row(name, *(str(value) for value in asdict(measured).values()))
     Console().print(table)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({name: asdict(measured) for name, measured in results.items()}, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(
+        json.dumps({name: asdict(measured) for name, measured in results.items()}, indent=1) + "\n", encoding="utf-8"
+    )
     return int(any(measured.p95_ms > measured.threshold_p95_ms or measured.errors for measured in results.values()))
 
 
