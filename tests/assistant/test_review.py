@@ -28,14 +28,9 @@ async def veto(company: Company, answer: Answer, who: str = "min", reason: str =
 
 
 async def kept(company: Company) -> list[tuple[FeedbackVerdict, str | None, str | None, UUID]]:
-    columns = (
-        GenerationFeedback.verdict,
-        GenerationFeedback.reason,
-        GenerationFeedback.corrected_text,
-        GenerationFeedback.by_id,
-    )
-    async with company.database.read() as connection:
-        return [tuple(row) for row in await connection.execute(select(*columns).order_by(GenerationFeedback.id))]
+    async with company.database.open_uow(company.people["ke"]) as uow:
+        rows = (await uow.session.scalars(select(GenerationFeedback).order_by(GenerationFeedback.id))).all()
+    return [(row.verdict, row.reason, row.corrected_text, row.by_id) for row in rows]
 
 
 async def readable(company: Company, who: str, answer: Answer) -> int:
