@@ -97,6 +97,7 @@ async def test_everybody_finds_what_their_roles_show(shelf: Shelf) -> None:
     for _ in range(2):
         assert await shelf.titles("排产计划", actor=nobody) == []
         assert await shelf.titles("排产计划") == [DELIVERY]
+    assert await shelf.titles("排产计划", actor=replace(nobody, reaches=shelf.rep.reaches)) == [DELIVERY]
     assert await shelf.titles("排产计划", actor=SYSTEM) == [DELIVERY]
 
 

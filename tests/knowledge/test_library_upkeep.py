@@ -258,6 +258,41 @@ async def test_a_slow_reader_does_not_bring_back_what_is_withdrawn(
     assert await shelf.titles("排产计划") == []
 
 
+async def test_what_is_read_is_of_one_instant(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that comes out between reading entries and reading passages is not half taken in."""
+    read_pieces = library._read_pieces
+
+    async def late(*given: Any) -> Any:
+        monkeypatch.setattr(library, "_read_pieces", read_pieces)
+        await shelf.revise(DELIVERY, body="排产计划改由物流中心播报。")
+        return await read_pieces(*given)
+
+    monkeypatch.setattr(library, "_read_pieces", late)
+    stock = await shelf.library.refresh()
+    item_id = shelf.items[DELIVERY].id
+    texts = [piece.text for piece in stock.pieces.values() if piece.item_id == item_id]
+    assert (stock.entries[item_id].version, texts) == (1, ["按周给出排产计划，晚一天赔一天。"])
+    [hit] = (await shelf.search("排产计划")).hits
+    assert (hit.version, hit.passage) == (2, "排产计划改由物流中心播报。")
+
+
+async def test_a_search_overtaken_by_a_publication_looks_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    hybrid, loop = Library._hybrid, asyncio.get_running_loop()
+
+    async def overtake() -> None:
+        await shelf.revise(DELIVERY, body="排产计划改由物流中心播报。")
+        await shelf.library.refresh()
+
+    def overtaken(self: Library, *given: Any) -> Any:
+        monkeypatch.setattr(Library, "_hybrid", hybrid)
+        asyncio.run_coroutine_threadsafe(overtake(), loop).result()
+        return hybrid(self, *given)
+
+    monkeypatch.setattr(Library, "_hybrid", overtaken)
+    [hit] = (await shelf.search("排产计划")).hits
+    assert (hit.version, hit.passage) == (2, "排产计划改由物流中心播报。")
+
+
 async def test_what_is_remembered_of_searches_is_bounded(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "ALLOWED_KEPT", 4)
     for number in range(20):
