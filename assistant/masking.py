@@ -7,7 +7,7 @@ numbers come from python-stdnum and phonenumbers.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -143,6 +143,20 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append(span)
     return merged
+
+
+TITLES = (
+    "总", "总监", "经理", "主任", "院长", "科长", "处长", "部长", "厂长", "所长", "校长", "主管", "书记", "护士长", "老师", "医生", "大夫", "教授", "工", "工程师",
+    "先生", "女士", "小姐",
+)  # fmt: skip
+COMPOUND_SURNAMES = ("欧阳", "司马", "上官", "诸葛", "司徒", "东方", "皇甫", "尉迟", "公孙", "慕容", "令狐", "夏侯")
+
+
+def addressed(names: Collection[str]) -> list[str]:
+    """The names, and how people with a Chinese name are addressed: by surname and title, as notes call them (林主任)."""
+    chinese = [name for name in names if re.fullmatch("[一-鿿]{2,4}", name)]
+    surnames = dict.fromkeys(name[: 2 if name.startswith(COMPOUND_SURNAMES) else 1] for name in chinese)
+    return [*names, *(surname + title for surname in surnames for title in TITLES)]
 
 
 def _people_pattern(people: Iterable[str]) -> re.Pattern[str] | None:

@@ -20,7 +20,7 @@ from assistant.context import FOLLOW_UP
 from assistant.draft import Draft, Pen, Section
 from assistant.facts import AccountFacts, LeadFacts
 from assistant.language_model import LanguageModel
-from assistant.masking import Masking
+from assistant.masking import Masking, addressed
 from assistant.model import Disposition, Generation, GenerationKind, GenerationMode, GenerationPerson
 from assistant.replies import FailureReason, ModelFailure
 from assistant.skills import SKILLS, Skill
@@ -260,7 +260,7 @@ async def _word(desk: Desk, ask: Ask, facts: Any, draft: Draft, watch: Watch) ->
     if desk.model is None or all(section.missing for section in draft.sections):
         return Written(draft, draft, GenerationMode.COMPOSER)
     body = prompts.prompt_body("system")
-    masking = Masking(facts.person_names)
+    masking = Masking(addressed(facts.person_names))
     system, user = prompts.render(draft, ask.words, body)
     masked = masking.mask(user)
     written = Written(

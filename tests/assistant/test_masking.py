@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from assistant.masking import Kind, Masking
+from assistant.masking import Kind, Masking, addressed
 from tests.assistant.masking_table import LINES, PEOPLE
 
 MARKED = re.compile(r"«([A-Z_]+)\|([^»]+)»")
@@ -215,3 +215,11 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
     started = time.perf_counter()
     Masking(PEOPLE).mask(piece * (100_000 // len(piece)))
     assert time.perf_counter() - started < 5
+
+
+def test_people_are_masked_as_notes_address_them() -> None:
+    masking = Masking(addressed(("林秀英", "欧阳青", "Will Smith")))
+    text = "林主任和欧阳院长在场，林总监没来；森林公园、高工与 Will Smith 先生"
+    masked = masking.mask(text)
+    assert masked == "⟦PERSON_1⟧和⟦PERSON_2⟧在场，⟦PERSON_3⟧没来；森林公园、高工与 ⟦PERSON_4⟧ 先生"
+    assert masking.restore(masked) == text

@@ -39,9 +39,9 @@ async def sealed(company: Company, answer: Answer) -> tuple[int, int]:
 
 async def test_personal_data_is_masked_on_the_way_out_and_restored_in_the_answer(company: Company) -> None:
     model = rewording()
-    answer = await company.brief(model=model, words="林秀英的手机是13800001230，带上资料")
+    answer = await company.brief(model=model, words="林秀英的手机是13800001230，林主任要资料")
     (prompt,) = model.prompts
-    for secret in ("林秀英", "顾长山", "13800001230"):
+    for secret in ("林秀英", "林主任", "顾长山", "13800001230"):
         assert secret not in prompt.system + prompt.user
         assert secret not in (answer.row.masked_prompt or "")
     assert "⟦PERSON_1⟧" in prompt.user
