@@ -114,3 +114,13 @@ def check_lengths(input: Any) -> None:
 def given(value: Any) -> Any:
     """An optional input's value; None where it was left out."""
     return None if value is strawberry.UNSET else value
+
+
+def changes(input: Any, *names: str, **renamed: str) -> dict[str, Any]:
+    """What an update's input gives: the fields that are not left out, null among them, by their names in the domain.
+
+    `renamed` maps a field of the input to another name in the domain.
+    """
+    wanted = {name: name for name in names} | renamed
+    values = {domain: getattr(input, name) for name, domain in wanted.items()}
+    return {name: value for name, value in values.items() if value is not strawberry.UNSET}

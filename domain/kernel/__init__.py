@@ -26,6 +26,7 @@ from domain.kernel.access import (
     sights,
     totals_visible,
 )
+from domain.kernel.client_keys import ClientKey, once
 from domain.kernel.errors import (
     Conflict,
     ErrorCode,
@@ -56,8 +57,8 @@ from domain.kernel.uow import (
 from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
-    "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
+    "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
-    "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",
+    "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",
 ]  # fmt: skip
