@@ -1,18 +1,13 @@
 """What every room stands on: mapped base, unit of work, access, errors, events, values."""
 
 from domain.kernel.access import (
-    SYSTEM,
     Access,
-    Actor,
-    ActorKind,
     Everyone,
     HasChild,
     InTerritory,
     Matching,
     Member,
     Owned,
-    Reach,
-    Role,
     Sight,
     Through,
     ThroughSubject,
@@ -26,6 +21,7 @@ from domain.kernel.access import (
     sights,
     totals_visible,
 )
+from domain.kernel.actors import SYSTEM, Actor, ActorKind, Reach, Role, Scope
 from domain.kernel.client_keys import ClientKey, once
 from domain.kernel.errors import (
     Conflict,
@@ -59,6 +55,6 @@ from domain.kernel.values import Language, Money, Ref, fingerprint, money
 __all__ = [
     "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
-    "SalesError", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
+    "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
     "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",
 ]  # fmt: skip

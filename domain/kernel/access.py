@@ -1,15 +1,14 @@
-"""The one access mechanism: who is asking, which rows they see, which fields of them."""
+"""The one access mechanism: which rows somebody sees, which fields of them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_, select, true
 
+from domain.kernel.actors import Actor, Reach, Role
 from domain.kernel.errors import NotFound, StaleVersion, Text
 
 if TYPE_CHECKING:
@@ -20,77 +19,76 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Base")
 
 
-class Role(StrEnum):
-    """What a person does here; a grant gives one, in a context, for a time."""
-
-    REP = "REP"
-    MANAGER = "MANAGER"
-    EXECUTIVE = "EXECUTIVE"
-    CURATOR = "CURATOR"
-    SALES_OPS = "SALES_OPS"
-    LEGAL = "LEGAL"
-    FINANCE = "FINANCE"
-    CSM = "CSM"
-    AUDITOR = "AUDITOR"
-    DPO = "DPO"
-    ADMIN = "ADMIN"
-
-
-class ActorKind(StrEnum):
-    """What kind of somebody acts."""
-
-    USER = "USER"
-    ASSISTANT = "ASSISTANT"
-    RULE = "RULE"
-    IMPORT = "IMPORT"
-    INTEGRATION = "INTEGRATION"
-    SYSTEM = "SYSTEM"
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """One role with the territories (descendants included) and brands in which it holds; no brands: all."""
-
-    role: Role
-    territory_ids: frozenset[UUID] = frozenset()
-    brand_ids: frozenset[UUID] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who is asking, frozen for one request."""
-
-    kind: ActorKind
-    user_id: UUID | None = None
-    display_name: str = ""
-    reaches: tuple[Reach, ...] = ()
-    on_behalf_of_id: UUID | None = None
-    valid_until: datetime | None = None
-
-    @property
-    def roles(self) -> frozenset[Role]:
-        """The roles held in any context."""
-        return frozenset(reach.role for reach in self.reaches)
-
-    @property
-    def unrestricted(self) -> bool:
-        """Whether access rules do not apply: the system itself, an import, a rule; never a person or the assistant."""
-        return self.kind not in {ActorKind.USER, ActorKind.ASSISTANT}
-
-    def has(self, *roles: Role) -> bool:
-        """Whether the actor holds any of the roles, or is above them."""
-        return self.unrestricted or not self.roles.isdisjoint(roles)
-
-
-SYSTEM = Actor(ActorKind.SYSTEM)
-
-
 class Rule(Protocol):
     """Which rows of a table one reach sees."""
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Return the SQL condition over the table."""
         ...
+
+
+SUBJECTS = ("Account", "Contact", "Lead", "Opportunity")
+"""The records of which a `subject_kind` and `subject_id` may speak that hang on an account or are one."""
+
+
+def in_context(table: FromClause, reach: Reach) -> ColumnElement[bool] | None:
+    """The rows that hang on the reach's accounts and are of its brands, whatever it names of them.
+
+    None where it names neither, or where rows of this table hang on no account: definitions, knowledge, colleagues.
+    """
+    found = [
+        _hanging(table, column, ids)
+        for column, ids in (("id", reach.account_ids), ("brand_id", reach.brand_ids))
+        if ids
+    ]
+    parts = [part for part in found if part is not None]
+    return and_(*parts) if parts else None
+
+
+def _hanging(table: FromClause, of: str, ids: frozenset[UUID]) -> ColumnElement[bool] | None:
+    """Rows whose account has one of the ids in its column `of`; a row's own brand comes before its account's."""
+    columns = table.c
+    if of in columns and (of == "brand_id" or _name(table) == "accounts"):
+        return columns[of].in_(sorted(ids))
+    if of == "id" and "account_id" in columns:
+        return columns.account_id.in_(sorted(ids))
+    for column, parent in (("account_id", "Account"), ("contact_id", "Contact")):
+        if column in columns:
+            return _parent_hangs(table, columns[column], parent, of, ids)
+    if "subject_kind" not in columns:
+        return None
+    return or_(
+        *(
+            and_(columns.subject_kind == kind, _parent_hangs(table, columns.subject_id, kind, of, ids))
+            for kind in SUBJECTS
+        )
+    )
+
+
+def _parent_hangs(
+    table: FromClause, column: ColumnElement[Any], parent: str, of: str, ids: frozenset[UUID]
+) -> ColumnElement[bool]:
+    alias = entity(parent).__table__.alias()
+    hangs = _hanging(alias, of, ids)
+    return exists(select(1).where(alias.c.id == column, true() if hangs is None else hangs).correlate(table))
+
+
+def _name(table: FromClause) -> str:
+    return str(getattr(getattr(table, "element", table), "name", ""))
+
+
+def _narrowed(table: FromClause, reach: Reach, rows: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The rows, within the reach's context."""
+    context = in_context(table, reach)
+    return rows if context is None else and_(rows, context)
+
+
+def _held(table: FromClause, reach: Reach, rows: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The rows within the reach's context, or all within it where a grant on an account stands for holding them."""
+    context = in_context(table, reach)
+    if context is None:
+        return rows
+    return context if reach.account_ids else and_(rows, context)
 
 
 class _Combinable:
@@ -111,11 +109,11 @@ class AnyOf(_Combinable):
 
 @dataclass(frozen=True)
 class Everyone(_Combinable):
-    """Every row."""
+    """Every row, within the reach's context."""
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
-        """Admit all."""
-        return true()
+        """Admit all of the context."""
+        return _narrowed(table, reach, true())
 
 
 @dataclass(frozen=True)
@@ -125,8 +123,9 @@ class Owned(_Combinable):
     column: str = "owner_id"
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
-        """Compare with the actor's user."""
-        return table.c[self.column] == actor.user_id
+        """Compare with the actor's user; a grant on an account stands for owning, never for having made something."""
+        mine = table.c[self.column] == actor.user_id
+        return (_held if self.column == "owner_id" else _narrowed)(table, reach, mine)
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,10 @@ class InTerritory(_Combinable):
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Compare with the territory ids, descendants included."""
-        if not reach.territory_ids:
-            return false()
-        inside = table.c[self.column].in_(sorted(reach.territory_ids))
-        return inside if self.unowned is None else and_(inside, table.c[self.unowned].is_(None))
+        inside: ColumnElement[bool] = false()
+        if reach.territory_ids:
+            inside = table.c[self.column].in_(sorted(reach.territory_ids))
+        return _held(table, reach, inside if self.unowned is None else and_(inside, table.c[self.unowned].is_(None)))
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,10 @@ class Member(_Combinable):
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Look the user up among the team's rows."""
         team = entity(self.team).__table__.alias()
-        return exists(
+        on_it = exists(
             select(1).where(team.c[self.column] == table.c.id, team.c.user_id == actor.user_id).correlate(table)
         )
+        return _held(table, reach, on_it)
 
 
 @dataclass(frozen=True)

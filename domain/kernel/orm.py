@@ -9,7 +9,8 @@ from sqlalchemy import JSON, BigInteger, Date, DateTime, Dialect, Enum, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
-from domain.kernel.access import Access, ActorKind
+from domain.kernel.access import Access
+from domain.kernel.actors import ActorKind
 from domain.kernel.values import Ref
 
 PERSONAL = {"personal": True}

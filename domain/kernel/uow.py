@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from domain.kernel.access import Actor
+from domain.kernel.actors import Actor
 from domain.kernel.errors import StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.orm import Base, Record

@@ -113,7 +113,8 @@ CALLERS: dict[str, tuple[Actor, set[str]]] = {
     "assistant of a rep": (who(ActorKind.ASSISTANT, LEI, Reach(Role.REP, frozenset({EAST}))), {"lei east cn", "free east"}),
     "assistant of nobody": (who(ActorKind.ASSISTANT, None), NONE),
     "import": (who(ActorKind.IMPORT, None), ALL),
-    "integration": (who(ActorKind.INTEGRATION, None), ALL),
+    "integration of nobody": (who(ActorKind.INTEGRATION, None), NONE),
+    "service account of a rep": (who(ActorKind.INTEGRATION, LEI, Reach(Role.REP, frozenset({EAST}))), {"lei east cn", "free east"}),
     "rule": (who(ActorKind.RULE, None), ALL),
     "system": (SYSTEM, ALL),
 }  # fmt: skip
@@ -313,7 +314,11 @@ def test_who_has_which_role() -> None:
     assert not rep.has(Role.MANAGER)
     assert not who(ActorKind.ASSISTANT, LEI).has(*Role)
     assert SYSTEM.has(Role.ADMIN)
-    assert [kind for kind in ActorKind if not who(kind, None).unrestricted] == [ActorKind.USER, ActorKind.ASSISTANT]
+    assert [kind for kind in ActorKind if not who(kind, None).unrestricted] == [
+        ActorKind.USER,
+        ActorKind.ASSISTANT,
+        ActorKind.INTEGRATION,
+    ]
 
 
 def test_every_mapped_class_says_how_the_ledger_covers_it() -> None:
