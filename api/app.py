@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
@@ -13,6 +14,8 @@ from api.context import Context, preferred_language
 from api.http import Endpoint, ide_file
 from api.jobs import Jobs
 from api.notary import Notary
+from api.operations.health import Health
+from api.operations.requests import Observed
 from api.schema import schema
 from api.settings import Settings
 from api.storage import open_database
@@ -31,6 +34,7 @@ class Service:
     """One running server: its web application and what stands behind it."""
 
     app: Starlette
+    health: Health
     database: Database
     notary: Notary
     library: Library
@@ -68,8 +72,12 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await jobs.start()
+        health = Health(database, notary, library, settings)
+        routes = health.routes() + _routes(endpoint, ide=not settings.production)
         try:
-            yield Service(Starlette(routes=_routes(endpoint, ide=not settings.production)), database, notary, library)
+            yield Service(
+                Starlette(routes=routes, middleware=[Middleware(Observed)]), health, database, notary, library
+            )
         finally:
             await jobs.stop()
     finally:

@@ -12,8 +12,9 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import RowMapping
 from strawberry.dataloader import DataLoader
 
+from api.operations.requests import correlation_id
 from assistant.pipeline import Desk
-from domain.kernel import Actor, Database, Language, Text, Unauthenticated, Unavailable, UnitOfWork, new_id
+from domain.kernel import Actor, Database, Language, Text, Unauthenticated, Unavailable, UnitOfWork
 from domain.ledger import Verification
 from knowledge import Library
 
@@ -46,7 +47,7 @@ class Context:
     auditor: Auditor | None = None
     desk: Desk | None = None
     library: Library | None = None
-    correlation_id: str = field(default_factory=lambda: new_id().hex)
+    correlation_id: str = field(default_factory=correlation_id)
     _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
 
     @property

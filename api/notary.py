@@ -54,6 +54,12 @@ class Notary:
         """
         return await ledger.seal(self._database, self._signer, self._heads)
 
+    async def head_problem(self) -> Text | None:
+        """What is wrong with the newest stored head, seen without reading the ledger: its signature, or the published ones."""
+        published = await asyncio.to_thread(self._heads.last)
+        async with self._database.read() as connection:
+            return await ledger.head_problem(connection, self._signer.public_key, published)
+
     async def verify(self) -> Verification:
         """Verify the ledger: whole while it is small or an hour has passed, else what is new since it last was sound."""
         async with self._verifying:

@@ -18,6 +18,7 @@ from api.deals import DealQueries
 from api.errors import FitText, report
 from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.leads import LeadMutations, LeadQueries
+from api.operations.graphql import Observed
 from api.people import PeopleQueries
 from api.reads import SHAPES, Node, computed, load_ref, read_id
 from api.scalars import SCALARS
@@ -89,7 +90,7 @@ def build_schema() -> SortieSchema:
         Mutation,
         Subscription,
         types=types,
-        extensions=[FitText],
+        extensions=[Observed, FitText],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )
     for kind in (schema._schema.query_type, schema._schema.mutation_type, schema._schema.subscription_type):  # noqa: SLF001 - Strawberry has no other way in

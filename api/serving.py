@@ -1,7 +1,6 @@
 """One server process: its socket, its signals, and what it says when it is ready."""
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -15,6 +14,9 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from api.app import PATH, opened
 from api.jobs import find_model
+from api.operations import logs
+from api.operations.health import Health
+from api.operations.tracing import Telemetry
 from api.settings import Settings
 from api.storage import ensure_schema, load_demo
 from domain.kernel import Text, Unavailable
@@ -58,16 +60,15 @@ def serve(settings: Settings, say: Say) -> None:
 
     Raises Unavailable when the address is taken, and what `app.opened` raises.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("sortie").setLevel(logging.INFO)
-    # It sets itself to DEBUG when it is imported; kept to itself, only its warnings come through.
-    logging.getLogger("bm25s").propagate = False
+    logs.configure(settings)
+    telemetry = Telemetry()
     listener = _listener(settings.host, settings.port)
     try:
         with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             runner.run(_serve(settings, listener, say))
     finally:
         listener.close()
+        telemetry.close()
 
 
 async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
@@ -82,7 +83,8 @@ async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
             ws_max_size=LARGEST_MESSAGE_BYTES,
         )
-        await _Server(config, lambda: say(_welcome(settings, listener))).serve(sockets=[listener])
+        server = _Server(config, lambda: say(_welcome(settings, listener)), service.health, settings.drain_seconds)
+        await server.serve(sockets=[listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -127,9 +129,11 @@ def _command() -> str:
 class _Server(uvicorn.Server):
     """A uvicorn that says when it is ready, and returns after a signal so that the rest can be closed in order."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], health: Health, drain_seconds: float) -> None:
         super().__init__(config)
         self._ready = ready
+        self._health = health
+        self._drain_seconds = drain_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -147,4 +151,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.handle_exit(number, frame)
+        """Say at once that no more requests should come, serve those that still do for a while, then stop; twice stops now."""
+        again, self._health.draining = self._health.draining, True
+        pause = 0.0 if again else self._drain_seconds
+        asyncio.get_running_loop().call_later(pause, self.handle_exit, number, frame)

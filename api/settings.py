@@ -27,6 +27,22 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class LogFormat(StrEnum):
+    """How logs are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """From where on logs are written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
 class Settings(BaseSettings):
     """One installation's settings, checked; `.env.example` says what each is for."""
 
@@ -49,6 +65,10 @@ class Settings(BaseSettings):
     token_jwks_url: str | None = None
     token_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256", "EdDSA")
     email_claim: str = "email"
+    logs: LogFormat | None = None
+    log_level: LogLevel = LogLevel.INFO
+    metrics_token: str | None = None
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
 
     @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file")
     @classmethod
@@ -93,6 +113,11 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """Whether real customers' data is at stake."""
         return self.env is Environment.PRODUCTION
+
+    @property
+    def log_format(self) -> LogFormat:
+        """How logs are written: JSON in production, for a terminal in development, unless it is set."""
+        return self.logs or (LogFormat.JSON if self.production else LogFormat.CONSOLE)
 
     @property
     def embeds(self) -> bool:

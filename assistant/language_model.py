@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from assistant import telemetry
 from assistant.replies import (
     LOOP_WINDOW,
     FailureReason,
@@ -144,11 +145,13 @@ class OpenAIModel:
         Raises ModelUnavailable, ModelTimeout or ModelNonsense.
         """
         started = time.perf_counter()
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                reply, content, response_format = await self._descend(prompt, started + timeout_seconds)
-        except TimeoutError as error:
-            raise ModelTimeout(f"{self._model} gave no whole reply within {timeout_seconds:g} s") from error
+        with telemetry.model_call(self._model, prompt.max_output_tokens) as call:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    reply, content, response_format = await self._descend(prompt, started + timeout_seconds)
+            except TimeoutError as error:
+                raise ModelTimeout(f"{self._model} gave no whole reply within {timeout_seconds:g} s") from error
+            call.answered(reply.model or self._model, reply.finish_reason, reply.prompt_tokens, reply.completion_tokens)
         return Completion(
             content=content,
             model=reply.model or self._model,

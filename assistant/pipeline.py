@@ -14,7 +14,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from assistant import checks, prompts, recording
+from assistant import checks, prompts, recording, telemetry
 from assistant.checks import Checked
 from assistant.context import FOLLOW_UP
 from assistant.draft import Draft, Pen, Section
@@ -110,21 +110,27 @@ async def run(desk: Desk, actor: Actor, ask: Ask, on_section: OnSection | None =
     known = await _known(desk, actor, ask)
     if known is not None:
         return await _wait_for(desk, known, watch)
-    facts = await _gather(desk, skill, actor, ask)
-    generation_id, fresh, blocked = await _request(desk, skill, actor, ask, facts)
+    with telemetry.step("gather"):
+        facts = await _gather(desk, skill, actor, ask)
+        generation_id, fresh, blocked = await _request(desk, skill, actor, ask, facts)
     if not fresh:
         return await _wait_for(desk, generation_id, watch)
     if blocked:
         return generation_id
     try:
-        shelf = await _retrieve(desk, actor, skill, facts, ask, watch)
-        draft = _compose(skill, ask, facts, shelf, watch)
-        written = await _word(desk, ask, facts, draft, watch)
-        checked = await _check(desk, skill, facts, written)
+        with telemetry.step("retrieve"):
+            shelf = await _retrieve(desk, actor, skill, facts, ask, watch)
+        with telemetry.step("write"):
+            draft = _compose(skill, ask, facts, shelf, watch)
+            written = await _word(desk, ask, facts, draft, watch)
+        with telemetry.step("check"):
+            checked = await _check(desk, skill, facts, written)
         if on_section is not None:
             await _hand_on(desk, actor, generation_id, checked, on_section)
         categories = _categories(ask, facts, shelf)
-        await _record(desk, skill, actor, generation_id, shelf, written, checked, categories, watch)
+        with telemetry.step("record"):
+            await _record(desk, skill, actor, generation_id, shelf, written, checked, categories, watch)
+        telemetry.answered(ask.kind.value, written.mode.value, watch.elapsed_seconds)
     except Exception:
         logger.exception("generation %s failed", generation_id)
         await close_failed(desk.database, generation_id, "the answer could not be written", watch)

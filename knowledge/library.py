@@ -206,6 +206,20 @@ class Library:
         self._saved = manifest.publication
         return part
 
+    # ---- its state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def searchable(self) -> bool:
+        """Whether words can be searched."""
+        return self._lexical is not None or self._stock.publication == 0
+
+    @property
+    def vectors(self) -> str:
+        """How far the vectors are: `off` without a model, `computing`, or `ready`."""
+        if self._embedder is None:
+            return "off"
+        return "ready" if self._degraded() is None else "computing"
+
     # ---- searching ---------------------------------------------------------------------------------------------------
 
     async def search(self, actor: Actor, query: str, wanted: Filter, limit: int) -> SearchResult:

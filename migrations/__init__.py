@@ -62,7 +62,7 @@ async def migrate(url: str, progress: Progress | None = None, *, to: str = "head
         before = _checked_heads(connection, config)
         config.attributes |= {"connection": connection, "on_version_apply": applied}
         (command.downgrade if to == "base" else command.upgrade)(config, to)
-        changed = _heads(connection) != before
+        changed = stored_steps(connection) != before
         if changed and connection.dialect.name == "sqlite":
             _check_foreign_keys(connection)
         return changed
@@ -81,7 +81,7 @@ async def is_current(url: str) -> bool:
         return False
 
     def look(connection: Connection) -> bool:
-        return _checked_heads(connection, config) == set(_scripts(config).get_heads())
+        return _checked_heads(connection, config) == newest_steps()
 
     async with _transaction(url) as connection:
         return await connection.run_sync(look)
@@ -121,14 +121,20 @@ def _scripts(config: Any) -> Any:
     return ScriptDirectory.from_config(config)
 
 
-def _heads(connection: Connection) -> set[str]:
+def newest_steps() -> set[str]:
+    """The steps to which a database of this release has come."""
+    return set(_scripts(configuration()).get_heads())
+
+
+def stored_steps(connection: Connection) -> set[str]:
+    """The steps to which a database has come."""
     from alembic.runtime.migration import MigrationContext
 
     return set(MigrationContext.configure(connection).get_current_heads())
 
 
 def _checked_heads(connection: Connection, config: Any) -> set[str]:
-    heads = _heads(connection)
+    heads = stored_steps(connection)
     known = {script.revision for script in _scripts(config).walk_revisions()}
     if unknown := sorted(heads - known):
         zh = f"数据库由更新版本的 Sortie 升级过（步骤 {unknown[0]}），请使用新版本"

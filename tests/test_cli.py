@@ -1,19 +1,15 @@
 """The command as people and scripts run it: a process of its own, its streams and its exit status."""
 
 import json
-import os
 import re
 import resource
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -27,35 +23,7 @@ from domain import people
 from domain.kernel import SYSTEM, Database, Role
 from domain.ledger import LedgerRecorder
 from migrations import migrate
-
-COMMAND = [sys.executable, "-c", "from api.cli import main; main()"]
-ROOT = Path(__file__).parent.parent
-READY_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Home:
-    """A folder in which the command keeps its state."""
-
-    path: Path
-
-    def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-        own = {
-            "SORTIE_HOME": str(self.path),
-            "SORTIE_LANGUAGE": "zh",
-            "SORTIE_EMBEDDING_MODEL": "off",
-            "PYTHONPATH": str(ROOT),
-        }
-        return kept | own | more
-
-    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end, in a folder without a .env."""
-        self.path.mkdir(exist_ok=True)
-        return subprocess.run(
-            [*COMMAND, *arguments], env=self.environment(**more), cwd=self.path, capture_output=True, text=True, check=False,
-            encoding="utf-8",
-        )  # fmt: skip
+from tests.installation import READY_SECONDS, ROOT, Home, running
 
 
 @pytest.fixture(scope="module")
@@ -222,34 +190,6 @@ def test_an_audit_ends_with_0_for_a_sound_ledger_and_1_for_another(seeded: Home,
 
 
 # ---- a running server --------------------------------------------------------------------------------------------------
-
-
-class running:  # noqa: N801 - read as a phrase: with running(home)
-    """A server process from its ready line to its end by SIGTERM."""
-
-    def __init__(self, home: Home, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0"], env=home.environment(**environment), cwd=home.path, stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, encoding="utf-8",
-        )  # fmt: skip
-        self.said: list[str] = []
-
-    def __enter__(self) -> str:
-        assert self.process.stderr is not None
-        watchdog = threading.Timer(READY_SECONDS, self.process.kill)
-        watchdog.start()
-        for line in self.process.stderr:
-            self.said.append(line)
-            if found := re.search(r"http://(127\.0\.0\.1:\d+)/graphql", line):
-                watchdog.cancel()
-                return found.group(1)
-        raise AssertionError("".join(self.said))
-
-    def __exit__(self, *_error: object) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=READY_SECONDS)
-        assert out == ""
-        assert self.process.returncode == 0, err
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ async def _copy_rows(source: str, target: str) -> None:
     old, new = create_async_engine(source), create_async_engine(target)
     there = MetaData()
     async with old.connect() as reading, new.begin() as writing:
-        await writing.run_sync(lambda connection: there.reflect(connection))
+        await writing.run_sync(there.reflect)
         await writing.execute(text("SET session_replication_role = replica"))
         for name, reflected in there.tables.items():
             if name == "alembic_version":

@@ -16,6 +16,7 @@ from domain.ledger.service import (
     Revelation,
     Verification,
     destroy_keys,
+    head_problem,
     import_rows,
     prove,
     reveal,
@@ -26,5 +27,5 @@ from domain.ledger.service import (
 
 __all__ = [
     "AuditEvent", "Content", "Head", "HeadFile", "ImportBatch", "InclusionProof", "KeyHolder", "LedgerHead", "LedgerRecorder", "PersonKey", "Revelation", "Signer",
-    "Verification", "VerifiedHead", "destroy_keys", "import_rows", "plain", "prove", "reveal", "rows_digest", "seal", "verify", "verify_inclusion",
+    "Verification", "VerifiedHead", "destroy_keys", "head_problem", "import_rows", "plain", "prove", "reveal", "rows_digest", "seal", "verify", "verify_inclusion",
 ]  # fmt: skip

@@ -228,6 +228,21 @@ class HeadFile:
                 file.flush()
                 os.fsync(file.fileno())
 
+    def last(self) -> Head | None:
+        """The newest published head; None before the first, and where the last line is none.
+
+        The audit reads them all and says what is wrong with one.
+        """
+        if not self.path.exists():
+            return None
+        with self.path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+            lines = file.read().split(b"\n")[:-1]
+        try:
+            return Head.from_line(lines[-1]) if lines else None
+        except ValueError:
+            return None
+
     def read(self) -> list[Head]:
         """Every published head.
 
@@ -365,6 +380,20 @@ async def verify(
     except LedgerProblem as found:
         return Verification(False, events, sealed, stored[-1] if stored else None, found.text, None)
     return Verification(True, events, sealed, stored[-1] if stored else None, None, verified)
+
+
+async def head_problem(connection: AsyncConnection, public_key: bytes, published: Head | None) -> Text | None:
+    """What is wrong with the newest stored head: forged, or older than the published one. Nothing else is read."""
+    try:
+        tree = await _tree(connection, public_key)
+    except LedgerProblem as found:
+        return found.text
+    if published is not None and published.size > tree.size:
+        return Text(
+            f"账本比已发布的账本头短：{tree.size} < {published.size}",
+            f"the ledger is shorter than its published head: {tree.size} < {published.size}",
+        )
+    return None
 
 
 async def _stored_heads(connection: AsyncConnection) -> list[Head]:
