@@ -174,4 +174,6 @@ def _links(record: Record) -> dict[str, UUID | None]:
     links: dict[str, UUID | None] = {
         name: getattr(record, name, None) for name in ("account_id", "opportunity_id", "contact_id")
     }
+    if isinstance(record, Lead):
+        links |= {"account_id": record.converted_account_id, "opportunity_id": record.converted_opportunity_id}
     return links | {"lead_id": None} | {f"{record.entity().lower()}_id": record.id}

@@ -72,10 +72,19 @@ TYPES: dict[str, dict[str, Any]] = {
 }
 """The registered types, each with the JSON schema of its payload."""
 
-_LINKS = {"Account": (), "Contact": ("account_id",), "Lead": ("contact_id",), "Opportunity": ("account_id",)}
-"""What a signal may be about, with the columns that name the account and the person behind it."""
+_LINKS: dict[str, dict[str, str]] = {
+    "Account": {},
+    "Contact": {"account_id": "account_id"},
+    "Lead": {
+        "contact_id": "contact_id", "account_id": "converted_account_id", "opportunity_id": "converted_opportunity_id",
+    },
+    "Opportunity": {"account_id": "account_id"},
+}  # fmt: skip
+"""What a signal may be about, with the subject's columns that name the account, the person and the deal behind it."""
 SUBJECTS = tuple(_LINKS)
-SIGNAL_ROWS = ThroughSubject(SUBJECTS) | Through("account_id", "Account", Owned())
+SIGNAL_ROWS = (
+    ThroughSubject(SUBJECTS) | Through("account_id", "Account", Owned()) | Through("opportunity_id", "Opportunity")
+)
 
 
 class Signal(Base):
@@ -91,6 +100,7 @@ class Signal(Base):
     subject_id: Mapped[UUID]
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
     contact_id: Mapped[UUID | None] = mapped_column(ForeignKey("contacts.id"))
+    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"))
     actor_kind: Mapped[ActorKind]
     actor_id: Mapped[UUID | None]
     occurred_at: Mapped[datetime]
@@ -106,6 +116,7 @@ class Signal(Base):
         UniqueConstraint("source", "dedupe_key"),
         Index("ix_signals_subject", "subject_id", "occurred_at", "id"),
         Index("ix_signals_account", "account_id", "occurred_at", "id"),
+        Index("ix_signals_opportunity", "opportunity_id", "occurred_at", "id"),
     )
 
 
@@ -224,25 +235,26 @@ def _runs(values: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
-Links = tuple[UUID | None, UUID | None]
+Links = dict[str, UUID | None]
+LINKS = ("account_id", "contact_id", "opportunity_id")
 
 
 async def _subjects(uow: UnitOfWork, facts: Sequence[Fact]) -> dict[Ref, Links]:
-    """Each subject's account and contact, as far as the actor sees them.
+    """The account, contact and deal of each subject that the actor sees.
 
     Raises NotFound when there is one that they do not see.
     """
     found: dict[Ref, Links] = {}
     for kind in {fact.subject.kind for fact in facts}:
         model = entity(kind)
-        columns = [model.__table__.c[name] for name in _LINKS[kind]]
+        columns = [model.__table__.c[column].label(name) for name, column in _LINKS[kind].items()]
         for ids in _runs(sorted({fact.subject.id for fact in facts if fact.subject.kind == kind})):
             seen = select(model.__table__.c.id, *columns).where(
                 model.__table__.c.id.in_(ids), rows_visible(model, uow.actor)
             )
-            for id, *values in await uow.session.execute(seen):
-                linked = dict(zip(_LINKS[kind], values, strict=True)) | {f"{kind.lower()}_id": id}
-                found[Ref(kind, id)] = (linked.get("account_id"), linked.get("contact_id"))
+            for row in (await uow.session.execute(seen)).mappings():
+                linked = dict(row) | {f"{kind.lower()}_id": row["id"]}
+                found[Ref(kind, row["id"])] = {name: linked.get(name) for name in LINKS}
     for number, fact in enumerate(facts):
         if fact.subject not in found:
             raise not_found(fact.subject.kind, ("subject",) if len(facts) == 1 else (str(number), "subject"))
@@ -250,10 +262,10 @@ async def _subjects(uow: UnitOfWork, facts: Sequence[Fact]) -> dict[Ref, Links]:
 
 
 def _row(uow: UnitOfWork, fact: Fact, subjects: dict[Ref, Links]) -> dict[str, Any]:
-    account_id, contact_id = subjects[fact.subject]
+    links = subjects[fact.subject]
     return {
         "id": uow.new_id(), "type": fact.type, "subject_kind": fact.subject.kind, "subject_id": fact.subject.id,
-        "account_id": account_id or fact.account_id, "contact_id": contact_id or fact.contact_id, "actor_kind": uow.actor.kind,
-        "actor_id": uow.actor.user_id, "occurred_at": fact.occurred_at, "recorded_at": uow.now, "source": fact.source, "dedupe_key": fact.dedupe_key,
+        "account_id": links["account_id"] or fact.account_id, "contact_id": links["contact_id"] or fact.contact_id,
+        "opportunity_id": links["opportunity_id"], "actor_kind": uow.actor.kind, "actor_id": uow.actor.user_id, "occurred_at": fact.occurred_at, "recorded_at": uow.now, "source": fact.source, "dedupe_key": fact.dedupe_key,
         "payload": fact.payload, "evidence_grade": fact.evidence_grade, "consent_receipt_id": fact.consent_receipt_id,
     }  # fmt: skip

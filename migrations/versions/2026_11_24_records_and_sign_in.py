@@ -22,10 +22,202 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_client_keys')),
     sa.UniqueConstraint('user_id', 'key', name=op.f('uq_client_keys_user_id_key'))
     )
+    op.create_table('number_series',
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('last', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('key', name=op.f('pk_number_series'))
+    )
+    op.create_table('invoices',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('number', sa.Text(), nullable=False),
+    sa.Column('order_id', sa.Uuid(), nullable=False),
+    sa.Column('account_id', sa.Uuid(), nullable=False),
+    sa.Column('amount_minor', sa.BigInteger(), nullable=False),
+    sa.Column('currency', sa.String(length=3), nullable=False),
+    sa.Column('issued_on', sa.Date(), nullable=False),
+    sa.Column('due_on', sa.Date(), nullable=True),
+    sa.Column('voided_on', sa.Date(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_by_kind', sa.String(32), nullable=False),
+    sa.Column('created_by_id', sa.Uuid(), nullable=True),
+    sa.Column('updated_by_kind', sa.String(32), nullable=False),
+    sa.Column('updated_by_id', sa.Uuid(), nullable=True),
+    sa.Column('import_batch_id', sa.Uuid(), nullable=True),
+    sa.ForeignKeyConstraint(['account_id'], ['accounts.id'], name=op.f('fk_invoices_account_id')),
+    sa.ForeignKeyConstraint(['order_id'], ['orders.id'], name=op.f('fk_invoices_order_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_invoices')),
+    sa.UniqueConstraint('number', name=op.f('uq_invoices_number'))
+    )
+    with op.batch_alter_table('invoices', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_invoices_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_invoices_order_id'), ['order_id'], unique=False)
+
+    op.create_table('payments',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('order_id', sa.Uuid(), nullable=False),
+    sa.Column('account_id', sa.Uuid(), nullable=False),
+    sa.Column('opportunity_id', sa.Uuid(), nullable=True),
+    sa.Column('invoice_id', sa.Uuid(), nullable=True),
+    sa.Column('amount_minor', sa.BigInteger(), nullable=False),
+    sa.Column('received_minor', sa.BigInteger(), nullable=False),
+    sa.Column('currency', sa.String(length=3), nullable=False),
+    sa.Column('due_on', sa.Date(), nullable=False),
+    sa.Column('paid_on', sa.Date(), nullable=True),
+    sa.Column('method', sa.String(32), nullable=True),
+    sa.Column('reference', sa.Text(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_by_kind', sa.String(32), nullable=False),
+    sa.Column('created_by_id', sa.Uuid(), nullable=True),
+    sa.Column('updated_by_kind', sa.String(32), nullable=False),
+    sa.Column('updated_by_id', sa.Uuid(), nullable=True),
+    sa.Column('import_batch_id', sa.Uuid(), nullable=True),
+    sa.ForeignKeyConstraint(['account_id'], ['accounts.id'], name=op.f('fk_payments_account_id')),
+    sa.ForeignKeyConstraint(['invoice_id'], ['invoices.id'], name=op.f('fk_payments_invoice_id')),
+    sa.ForeignKeyConstraint(['opportunity_id'], ['opportunities.id'], name=op.f('fk_payments_opportunity_id')),
+    sa.ForeignKeyConstraint(['order_id'], ['orders.id'], name=op.f('fk_payments_order_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_payments'))
+    )
+    with op.batch_alter_table('payments', schema=None) as batch_op:
+        batch_op.create_index('ix_payments_account', ['account_id', 'due_on', 'id'], unique=False)
+        batch_op.create_index('ix_payments_due', ['due_on', 'id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_payments_invoice_id'), ['invoice_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_payments_opportunity_id'), ['opportunity_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_payments_order_id'), ['order_id'], unique=False)
+
+    with op.batch_alter_table('leads', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('disqualify_reason', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('converted_at', sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column('converted_account_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('converted_opportunity_id', sa.Uuid(), nullable=True))
+        batch_op.create_index(batch_op.f('ix_leads_duplicate_of_id'), ['duplicate_of_id'], unique=False)
+        batch_op.create_foreign_key(batch_op.f('fk_leads_converted_account_id'), 'accounts', ['converted_account_id'], ['id'])
+
+    with op.batch_alter_table('opportunities', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('declared_probability', sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column('next_step', sa.Text(), nullable=True))
+        batch_op.create_index(batch_op.f('ix_opportunities_lead_id'), ['lead_id'], unique=False)
+
+    with op.batch_alter_table('opportunity_contact_roles', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('influence', sa.String(32), nullable=True))
+
+    with op.batch_alter_table('orders', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('quote_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('payment_terms_days', sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column('po_number', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('expected_on', sa.Date(), nullable=True))
+        batch_op.add_column(sa.Column('delivered_on', sa.Date(), nullable=True))
+        batch_op.create_index(batch_op.f('ix_orders_opportunity_id'), ['opportunity_id'], unique=False)
+        batch_op.create_unique_constraint(batch_op.f('uq_orders_quote_id'), ['quote_id'])
+        batch_op.create_foreign_key(batch_op.f('fk_orders_quote_id'), 'quotes', ['quote_id'], ['id'])
+
+    with op.batch_alter_table('pipelines', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('region', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('territory_id', sa.Uuid(), nullable=True))
+        batch_op.create_foreign_key(batch_op.f('fk_pipelines_territory_id'), 'territories', ['territory_id'], ['id'])
+
+    with op.batch_alter_table('products', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('discontinued_at', sa.DateTime(timezone=True), nullable=True))
+
+    with op.batch_alter_table('quotes', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('revision', sa.BigInteger(), server_default='1', nullable=False))
+        batch_op.add_column(sa.Column('revises_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('submitted_by_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('approved_by_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('approved_at', sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column('decided_at', sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
+        batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
+        batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
+
+    with op.batch_alter_table('signals', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('opportunity_id', sa.Uuid(), nullable=True))
+        batch_op.create_index('ix_signals_opportunity', ['opportunity_id', 'occurred_at', 'id'], unique=False)
+        batch_op.create_foreign_key(batch_op.f('fk_signals_opportunity_id'), 'opportunities', ['opportunity_id'], ['id'])
+
+    with op.batch_alter_table('stages', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('retired_at', sa.DateTime(timezone=True), nullable=True))
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table('stages', schema=None) as batch_op:
+        batch_op.drop_column('retired_at')
+
+    with op.batch_alter_table('signals', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_signals_opportunity_id'), type_='foreignkey')
+        batch_op.drop_index('ix_signals_opportunity')
+        batch_op.drop_column('opportunity_id')
+
+    with op.batch_alter_table('quotes', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
+        batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
+        batch_op.drop_column('reason')
+        batch_op.drop_column('decided_at')
+        batch_op.drop_column('approved_at')
+        batch_op.drop_column('approved_by_id')
+        batch_op.drop_column('submitted_by_id')
+        batch_op.drop_column('revises_id')
+        batch_op.drop_column('revision')
+
+    with op.batch_alter_table('products', schema=None) as batch_op:
+        batch_op.drop_column('discontinued_at')
+
+    with op.batch_alter_table('pipelines', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_pipelines_territory_id'), type_='foreignkey')
+        batch_op.drop_column('territory_id')
+        batch_op.drop_column('region')
+
+    with op.batch_alter_table('orders', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_orders_quote_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('uq_orders_quote_id'), type_='unique')
+        batch_op.drop_index(batch_op.f('ix_orders_opportunity_id'))
+        batch_op.drop_column('delivered_on')
+        batch_op.drop_column('expected_on')
+        batch_op.drop_column('po_number')
+        batch_op.drop_column('payment_terms_days')
+        batch_op.drop_column('quote_id')
+
+    with op.batch_alter_table('opportunity_contact_roles', schema=None) as batch_op:
+        batch_op.drop_column('influence')
+
+    with op.batch_alter_table('opportunities', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_opportunities_lead_id'))
+        batch_op.drop_column('next_step')
+        batch_op.drop_column('declared_probability')
+
+    with op.batch_alter_table('leads', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_leads_converted_account_id'), type_='foreignkey')
+        batch_op.drop_index(batch_op.f('ix_leads_duplicate_of_id'))
+        batch_op.drop_column('converted_opportunity_id')
+        batch_op.drop_column('converted_account_id')
+        batch_op.drop_column('converted_at')
+        batch_op.drop_column('disqualify_reason')
+
+    with op.batch_alter_table('payments', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_payments_order_id'))
+        batch_op.drop_index(batch_op.f('ix_payments_opportunity_id'))
+        batch_op.drop_index(batch_op.f('ix_payments_invoice_id'))
+        batch_op.drop_index('ix_payments_due')
+        batch_op.drop_index('ix_payments_account')
+
+    op.drop_table('payments')
+    with op.batch_alter_table('invoices', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_invoices_order_id'))
+        batch_op.drop_index(batch_op.f('ix_invoices_account_id'))
+
+    op.drop_table('invoices')
+    op.drop_table('number_series')
     op.drop_table('client_keys')
     # ### end Alembic commands ###

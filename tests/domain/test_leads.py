@@ -196,7 +196,7 @@ async def test_a_closed_lead_is_not_repeated(desk: Desk) -> None:
 
 
 async def test_a_common_name_does_not_hide_the_same_person(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leads, "CANDIDATE_LIMIT", 2)
+    monkeypatch.setattr("domain.leads.service.CANDIDATE_LIMIT", 2)
     for number in range(3):
         await desk.capture(external_id=f"王{number}", name="王伟", company=f"公司{number}号店", phone=None)
     mine = await desk.capture(external_id="我", name="王伟", company="我的店")

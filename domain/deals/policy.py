@@ -1,0 +1,49 @@
+"""Which roles of a buying committee are covered."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from domain.accounts import BuyingRole
+
+NEEDED_ROLES = (
+    BuyingRole.ECONOMIC_BUYER,
+    BuyingRole.DECISION_MAKER,
+    BuyingRole.TECHNICAL_EVALUATOR,
+    BuyingRole.PURCHASING,
+    BuyingRole.FINANCE,
+)
+"""The roles that a deal needs to have spoken to: the three parties of FEATURES P11 (purchasing, technical, finance) and who decides and pays."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeSeat:
+    """One known member of a buying committee, as far as coverage is concerned."""
+
+    role: BuyingRole
+    covered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeCoverage:
+    """Which needed roles are covered, known but not spoken to, and unknown."""
+
+    covered: tuple[BuyingRole, ...]
+    uncovered: tuple[BuyingRole, ...]
+    unknown: tuple[BuyingRole, ...]
+
+    @property
+    def percent(self) -> int:
+        """Covered needed roles over needed roles, 0–100, rounded half up."""
+        needed = len(self.covered) + len(self.uncovered) + len(self.unknown)
+        return (200 * len(self.covered) + needed) // (2 * needed) if needed else 0
+
+
+def committee_coverage(seats: Iterable[CommitteeSeat]) -> CommitteeCoverage:
+    """The share of needed roles that somebody has spoken to."""
+    known = {seat.role for seat in seats}
+    spoken = {seat.role for seat in seats if seat.covered}
+    return CommitteeCoverage(
+        covered=tuple(role for role in NEEDED_ROLES if role in spoken),
+        uncovered=tuple(role for role in NEEDED_ROLES if role in known - spoken),
+        unknown=tuple(role for role in NEEDED_ROLES if role not in known),
+    )

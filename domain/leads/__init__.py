@@ -1,0 +1,32 @@
+"""Unqualified interest: captured once, tied to a person, open to claim or owned, worked on until it is a deal or given up."""
+
+from domain.leads.model import CLOSED, DuplicateVerdict, Lead, LeadGrade, LeadStatus
+from domain.leads.policy import (
+    FOLLOWING,
+    Candidate,
+    LeadStep,
+    Refusal,
+    Standing,
+    company_key,
+    duplicate_verdict,
+    first_response_minutes,
+    refusal,
+)
+from domain.leads.service import (
+    WRITERS,
+    assign,
+    capture,
+    check_step,
+    claim,
+    disqualify,
+    nurture,
+    qualify,
+    release,
+    touch,
+    update,
+)
+
+__all__ = [
+    "CLOSED", "FOLLOWING", "WRITERS", "Candidate", "DuplicateVerdict", "Lead", "LeadGrade", "LeadStatus", "LeadStep", "Refusal", "Standing", "assign", "capture", "check_step", "claim",
+    "company_key", "disqualify", "duplicate_verdict", "first_response_minutes", "nurture", "qualify", "refusal", "release", "touch", "update",
+]  # fmt: skip
