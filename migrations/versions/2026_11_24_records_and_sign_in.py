@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-
+from sqlalchemy.dialects import postgresql
 revision = '5a1e50000002'
 down_revision = '176b2fa70c55'
 branch_labels = None
@@ -22,10 +22,89 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_client_keys')),
     sa.UniqueConstraint('user_id', 'key', name=op.f('uq_client_keys_user_id_key'))
     )
+    op.create_table('custom_fields',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('entity_name', sa.String(32), nullable=False),
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('label_zh', sa.Text(), nullable=False),
+    sa.Column('label_en', sa.Text(), nullable=False),
+    sa.Column('description', sa.Text(), nullable=True),
+    sa.Column('kind', sa.String(32), nullable=False),
+    sa.Column('choices', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=False),
+    sa.Column('is_required', sa.Boolean(), nullable=False),
+    sa.Column('retired_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_by_kind', sa.String(32), nullable=False),
+    sa.Column('created_by_id', sa.Uuid(), nullable=True),
+    sa.Column('updated_by_kind', sa.String(32), nullable=False),
+    sa.Column('updated_by_id', sa.Uuid(), nullable=True),
+    sa.Column('import_batch_id', sa.Uuid(), nullable=True),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_custom_fields')),
+    sa.UniqueConstraint('entity_name', 'key', name=op.f('uq_custom_fields_entity_name_key'))
+    )
     op.create_table('number_series',
     sa.Column('key', sa.Text(), nullable=False),
     sa.Column('last', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('key', name=op.f('pk_number_series'))
+    )
+    op.create_table('sign_in_attempts',
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('count', sa.Integer(), nullable=False),
+    sa.Column('last_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('name', name=op.f('pk_sign_in_attempts'))
+    )
+    with op.batch_alter_table('sign_in_attempts', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_sign_in_attempts_last_at'), ['last_at'], unique=False)
+
+    op.create_table('service_keys',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('user_id', sa.Uuid(), nullable=False),
+    sa.Column('label', sa.Text(), nullable=False),
+    sa.Column('scopes', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=False),
+    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('revoked_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_by_kind', sa.String(32), nullable=False),
+    sa.Column('created_by_id', sa.Uuid(), nullable=True),
+    sa.Column('updated_by_kind', sa.String(32), nullable=False),
+    sa.Column('updated_by_id', sa.Uuid(), nullable=True),
+    sa.Column('import_batch_id', sa.Uuid(), nullable=True),
+    sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_service_keys_user_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_service_keys'))
+    )
+    with op.batch_alter_table('service_keys', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_service_keys_user_id'), ['user_id'], unique=False)
+
+    op.create_table('sign_in_sessions',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('user_id', sa.Uuid(), nullable=False),
+    sa.Column('secret_hash', sa.Text(), nullable=False),
+    sa.Column('began_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('ends_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_sign_in_sessions_user_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_sign_in_sessions'))
+    )
+    with op.batch_alter_table('sign_in_sessions', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_sign_in_sessions_ends_at'), ['ends_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_sign_in_sessions_user_id'), ['user_id'], unique=False)
+
+    op.create_table('user_passwords',
+    sa.Column('user_id', sa.Uuid(), nullable=False),
+    sa.Column('hash', sa.Text(), nullable=False),
+    sa.Column('set_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_user_passwords_user_id')),
+    sa.PrimaryKeyConstraint('user_id', name=op.f('pk_user_passwords'))
+    )
+    op.create_table('service_key_secrets',
+    sa.Column('key_id', sa.Uuid(), nullable=False),
+    sa.Column('secret_hash', sa.Text(), nullable=False),
+    sa.Column('last_used_on', sa.Date(), nullable=True),
+    sa.ForeignKeyConstraint(['key_id'], ['service_keys.id'], name=op.f('fk_service_key_secrets_key_id')),
+    sa.PrimaryKeyConstraint('key_id', name=op.f('pk_service_key_secrets'))
     )
     op.create_table('invoices',
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -132,9 +211,14 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
+
+    with op.batch_alter_table('role_grants', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
+        batch_op.create_index(batch_op.f('ix_role_grants_account_id'), ['account_id'], unique=False)
+        batch_op.create_foreign_key(batch_op.f('fk_role_grants_account_id'), 'accounts', ['account_id'], ['id'])
 
     with op.batch_alter_table('signals', schema=None) as batch_op:
         batch_op.add_column(sa.Column('opportunity_id', sa.Uuid(), nullable=True))
@@ -144,11 +228,19 @@ def upgrade() -> None:
     with op.batch_alter_table('stages', schema=None) as batch_op:
         batch_op.add_column(sa.Column('retired_at', sa.DateTime(timezone=True), nullable=True))
 
+    with op.batch_alter_table('users', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('kind', sa.String(32), server_default='USER', nullable=False))
+        batch_op.add_column(sa.Column('auth_epoch', sa.Integer(), server_default='0', nullable=False))
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table('users', schema=None) as batch_op:
+        batch_op.drop_column('auth_epoch')
+        batch_op.drop_column('kind')
+
     with op.batch_alter_table('stages', schema=None) as batch_op:
         batch_op.drop_column('retired_at')
 
@@ -157,10 +249,15 @@ def downgrade() -> None:
         batch_op.drop_index('ix_signals_opportunity')
         batch_op.drop_column('opportunity_id')
 
+    with op.batch_alter_table('role_grants', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_role_grants_account_id'), type_='foreignkey')
+        batch_op.drop_index(batch_op.f('ix_role_grants_account_id'))
+        batch_op.drop_column('account_id')
+
     with op.batch_alter_table('quotes', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
         batch_op.drop_column('reason')
@@ -218,6 +315,22 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_invoices_account_id'))
 
     op.drop_table('invoices')
+    op.drop_table('service_key_secrets')
+    op.drop_table('user_passwords')
+    with op.batch_alter_table('sign_in_sessions', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_sign_in_sessions_user_id'))
+        batch_op.drop_index(batch_op.f('ix_sign_in_sessions_ends_at'))
+
+    op.drop_table('sign_in_sessions')
+    with op.batch_alter_table('service_keys', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_service_keys_user_id'))
+
+    op.drop_table('service_keys')
+    with op.batch_alter_table('sign_in_attempts', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_sign_in_attempts_last_at'))
+
+    op.drop_table('sign_in_attempts')
     op.drop_table('number_series')
+    op.drop_table('custom_fields')
     op.drop_table('client_keys')
     # ### end Alembic commands ###
