@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy import func, select
+
+from api.operations.ledger_file import write_ledger
 from api.secret_files import read_key
 from api.settings import Settings
 from domain import ledger
 from domain.kernel import Database, Invalid, Text
-from domain.ledger import Head, HeadFile, Signer, Verification, VerifiedHead
+from domain.ledger import AuditEvent, Head, HeadFile, Signer, Verification, VerifiedHead
 
 WHOLE_EVENTS = 20_000
 """A ledger up to this size is recomputed whole each time, which takes about a second; a larger one on from where it last was sound."""
@@ -38,14 +41,14 @@ class Notary:
         self._verifying = asyncio.Lock()
 
     @classmethod
-    def of(cls, database: Database, settings: Settings) -> "Notary":
-        """The notary that the settings name; the key is made on first use.
+    def of(cls, database: Database, settings: Settings, heads_file: HeadFile | None = None) -> "Notary":
+        """The notary that the settings name, with their published heads or others; the key is made on first use.
 
         Raises Unavailable for a key file or a folder of heads that cannot be used.
         """
         heads: Path = settings.heads_file
         heads.parent.mkdir(parents=True, exist_ok=True)
-        return cls(database, Signer(read_key(settings.ledger_key)), HeadFile(heads))
+        return cls(database, Signer(read_key(settings.ledger_key)), heads_file or HeadFile(heads))
 
     async def seal(self) -> Head | None:
         """Seal and publish what waits; the newest head, None in an empty ledger.
@@ -53,6 +56,15 @@ class Notary:
         Raises LedgerProblem when the stored tree is not the one that was signed last.
         """
         return await ledger.seal(self._database, self._signer, self._heads)
+
+    async def export(self, file: Path, progress: Callable[[int, int], None]) -> int:
+        """Write the ledger to a file that can be verified anywhere; the number of events.
+
+        Raises LedgerProblem for what cannot be read.
+        """
+        async with self._database.read() as connection:
+            total = (await connection.execute(select(func.count()).select_from(AuditEvent))).scalar_one()
+            return await write_ledger(connection, self._signer.public_key, file, progress, total)
 
     async def head_problem(self) -> Text | None:
         """What is wrong with the newest stored head, seen without reading the ledger: its signature, or the published ones."""

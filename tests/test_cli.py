@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 
-from api.cli import reader_is_chinese
+from api.cli.terminal import reader_is_chinese
 from api.settings import Settings
 from domain import people
 from domain.kernel import SYSTEM, Database, Role

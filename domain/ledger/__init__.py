@@ -2,9 +2,12 @@
 
 from domain.ledger.model import AuditEvent, ImportBatch, KeyHolder, LedgerHead, PersonKey
 from domain.ledger.policy import (
+    Audit,
     Content,
+    Entry,
     Head,
     InclusionProof,
+    LedgerProblem,
     Signer,
     VerifiedHead,
     plain,
@@ -16,16 +19,18 @@ from domain.ledger.service import (
     Revelation,
     Verification,
     destroy_keys,
+    entries,
     head_problem,
     import_rows,
     prove,
     reveal,
     rows_digest,
     seal,
+    stored_heads,
     verify,
 )
 
 __all__ = [
-    "AuditEvent", "Content", "Head", "HeadFile", "ImportBatch", "InclusionProof", "KeyHolder", "LedgerHead", "LedgerRecorder", "PersonKey", "Revelation", "Signer",
-    "Verification", "VerifiedHead", "destroy_keys", "head_problem", "import_rows", "plain", "prove", "reveal", "rows_digest", "seal", "verify", "verify_inclusion",
+    "Audit", "AuditEvent", "Content", "Entry", "Head", "HeadFile", "ImportBatch", "InclusionProof", "KeyHolder", "LedgerHead", "LedgerProblem", "LedgerRecorder", "PersonKey", "Revelation", "Signer",
+    "Verification", "VerifiedHead", "destroy_keys", "entries", "head_problem", "import_rows", "plain", "prove", "reveal", "rows_digest", "seal", "stored_heads", "verify", "verify_inclusion",
 ]  # fmt: skip

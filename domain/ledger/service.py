@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -374,7 +374,7 @@ async def verify(
     events, sealed = (await connection.execute(counted)).one()
     stored: list[Head] = []
     try:
-        stored = await _stored_heads(connection)
+        stored = await stored_heads(connection)
         verified = await _audit(connection, Audit(stored, witnesses, public_key, since), progress)
         await _tree(connection, public_key)
     except LedgerProblem as found:
@@ -396,7 +396,11 @@ async def head_problem(connection: AsyncConnection, public_key: bytes, published
     return None
 
 
-async def _stored_heads(connection: AsyncConnection) -> list[Head]:
+async def stored_heads(connection: AsyncConnection) -> list[Head]:
+    """Every head that the database holds, the oldest first.
+
+    Raises LedgerProblem for one that cannot be read.
+    """
     try:
         rows = (await connection.execute(_HEAD.order_by(LedgerHead.size))).all()
         return [Head(operator.index(size), *signed) for size, *signed in rows]
@@ -427,6 +431,21 @@ async def _feed(connection: AsyncConnection, statement: Select[Any], take: Take,
     except _UNREADABLE:
         await _name_unreadable(connection, statement.offset(read))
         raise
+
+
+async def entries(connection: AsyncConnection) -> AsyncIterator[Entry]:
+    """Every event with its place: the leaves in their order, then those that wait to be sealed.
+
+    Raises LedgerProblem for a row that cannot be read.
+    """
+    leaf = AuditEvent.leaf_index
+    for part in (_ENTRY.where(leaf.is_not(None)).order_by(leaf), _ENTRY.where(leaf.is_(None)).order_by(AuditEvent.seq)):
+        try:
+            async with connection.stream(part, execution_options={"yield_per": READ_BATCH}) as result:
+                async for row in result:
+                    yield _entry(row)
+        except _UNREADABLE as error:
+            raise LedgerProblem(UNREADABLE_EVENT, seq="?") from error
 
 
 async def _name_unreadable(connection: AsyncConnection, statement: Select[Any]) -> None:

@@ -1,42 +1,22 @@
 """The command `sortie`: serve, migrate, load, sign in, audit. Progress goes to stderr, results to stdout."""
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from api.cli import operations
+from api.cli.terminal import CHINESE, bar, bars, fail, pick, readable_errors, say, settings_of, with_database, words
 
 # Each command imports what it needs: `sortie --help` must not wait for the web, the database or the model.
 if TYPE_CHECKING:
     from api.importing import ImportSummary
     from api.settings import Settings
-    from domain.kernel import Database, Text
+    from domain.kernel import Database
     from domain.ledger import Verification
-
-T = TypeVar("T")
-
-FAILED = 1
-
-
-def reader_is_chinese(environment: Mapping[str, str]) -> bool:
-    """Whether the person at the terminal reads Chinese: SORTIE_LANGUAGE decides, then the locale's variables."""
-    for name in ("SORTIE_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
-        if environment.get(name):
-            return environment[name].lower().startswith("zh")
-    return False
-
-
-CHINESE = reader_is_chinese(os.environ)
-
-
-def pick(zh: str, en: str) -> str:
-    """The words in the reader's language."""
-    return zh if CHINESE else en
-
 
 app = typer.Typer(
     name="sortie",
@@ -52,102 +32,10 @@ imports = typer.Typer(help=pick("导入真实数据。", "Bring real data in."),
 audits = typer.Typer(help=pick("审计账本。", "Audit the ledger."), no_args_is_help=True)
 app.add_typer(imports, name="import")
 app.add_typer(audits, name="audit")
+operations.add_commands(app, audits)
 
 Port = Annotated[int | None, typer.Option(help=pick("监听端口", "The port to listen on"), min=0, max=65_535)]
 Host = Annotated[str | None, typer.Option(help=pick("监听地址", "The address to listen on"))]
-
-
-def words(text: "Text") -> str:
-    """A text in the reader's language."""
-    return text.zh if CHINESE else text.en
-
-
-def say(text: "Text") -> None:
-    """Tell the person at the terminal how it goes."""
-    typer.echo(words(text), err=True)
-
-
-def fail(line: str) -> NoReturn:
-    """Say what went wrong and end."""
-    typer.echo(f"{pick('错误：', 'error: ')}{line}", err=True)
-    raise typer.Exit(FAILED)
-
-
-@contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on stderr that show how far long steps have come, each from when it first reports."""
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    progress = Progress(console=Console(stderr=True))
-    tasks: dict[str, TaskID] = {}
-
-    def report(label: str, done: int, total: int) -> None:
-        progress.start()
-        if label not in tasks:
-            tasks[label] = progress.add_task(label)
-        progress.update(tasks[label], completed=done, total=total)
-
-    try:
-        yield report
-    finally:
-        if progress.live.is_started:
-            progress.stop()
-
-
-@contextmanager
-def bar(text: "Text") -> Iterator[Callable[[int, int], None]]:
-    """One such bar."""
-    with bars() as report:
-        yield lambda done, total: report(words(text), done, total)
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """End with one clear line for everything that is not a bug."""
-    from sqlalchemy.exc import DBAPIError
-
-    from domain.kernel import SalesError
-
-    try:
-        yield
-    except SalesError as error:
-        where = f"{'.'.join(error.path)}: " if error.path else ""
-        fail(f"{where}{words(error.text)}")
-    except DBAPIError as error:
-        fail(f"{pick('数据库错误', 'the database says')}: {error.orig}")
-    except OSError as error:
-        fail(str(error))
-
-
-def settings_of(**changes: Any) -> "Settings":
-    """The settings of this environment and of `.env` here, with what the command line changes."""
-    from dotenv import load_dotenv
-    from pydantic import ValidationError
-
-    from api.settings import Settings
-
-    load_dotenv(Path(".env"))
-    try:
-        return Settings(**{name: value for name, value in changes.items() if value is not None})
-    except ValidationError as error:
-        lines = [f"SORTIE_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
-        fail("\n".join(line.removeprefix("SORTIE_: ") for line in lines))
-
-
-async def _with_database(settings: "Settings", work: Callable[["Database"], Coroutine[Any, Any, T]]) -> T:
-    """Work with a database that is there and up to date; neither is brought about on the way."""
-    from api.storage import OUTDATED, open_database
-    from domain.kernel import Conflict
-    from migrations import is_current
-
-    if not await is_current(settings.database):
-        raise Conflict(OUTDATED)
-    database = open_database(settings)
-    try:
-        return await work(database)
-    finally:
-        await database.close()
 
 
 @app.command(help=pick("启动服务（不加载演示数据）。", "Serve the API; never loads the demo company."))
@@ -216,7 +104,7 @@ def token(
 
     settings = settings_of(token_hours=hours)
     with readable_errors():
-        typer.echo(asyncio.run(_with_database(settings, lambda database: issue(database, settings, email))))
+        typer.echo(asyncio.run(with_database(settings, lambda database: issue(database, settings, email))))
 
 
 @app.command(help=pick("输出 GraphQL 模式（SDL）。", "Print the GraphQL schema (SDL)."))
@@ -266,7 +154,7 @@ def _import(bring: Callable[..., Coroutine[Any, Any, "ImportSummary"]]) -> None:
         await ensure_schema(settings)
         rejects.mkdir(parents=True, exist_ok=True)
         with bars() as progress:
-            return await _with_database(
+            return await with_database(
                 settings, lambda database: bring(database, progress=progress, rejects_to=rejects)
             )
 
@@ -291,13 +179,32 @@ def verify(
             )
         ),
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help=pick("离线验证导出的账本文件", "Verify an exported ledger file instead, without the database")
+        ),
+    ] = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(
+            help=pick(
+                "签名公钥（十六进制）；默认用文件自带的",
+                "The signing key in hexadecimal; the one in the file otherwise",
+            )
+        ),
+    ] = None,
 ) -> None:
     """Verify the whole ledger."""
     from domain.kernel import Text
 
+    if file is not None:
+        operations.verify_export(file, head, public_key)
+        return
+
     settings = settings_of()
     with readable_errors():
-        found = asyncio.run(_with_database(settings, lambda database: _audit(database, settings, head)))
+        found = asyncio.run(with_database(settings, lambda database: _audit(database, settings, head)))
     say(Text(f"事件 {found.events} 条，已封存 {found.sealed} 条", f"{found.events} events, {found.sealed} sealed"))
     if found.head is not None:
         typer.echo(found.head.line().decode())
