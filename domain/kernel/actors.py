@@ -82,6 +82,12 @@ class Actor:
         """Whether the actor holds any of the roles, or is above them."""
         return self.unrestricted or not self.roles.isdisjoint(roles)
 
+    def manages(self, territory_id: UUID | None) -> bool:
+        """Whether the actor is a manager of a territory, or above roles."""
+        return self.unrestricted or any(
+            reach.role is Role.MANAGER and territory_id in reach.territory_ids for reach in self.reaches
+        )
+
     def only(self, *roles: Role) -> "Actor":
         """The actor with these roles alone: a row loaded as them is one on which one of these roles holds."""
         return replace(self, reaches=tuple(reach for reach in self.reaches if reach.role in roles))
