@@ -316,11 +316,13 @@ def totals_visible(model: "type[Base]", actor: Actor, table: FromClause | None =
 def _joined(
     model: "type[Base]", actor: Actor, source: FromClause, rule_of: Callable[[Role], Rule | None]
 ) -> ColumnElement[bool]:
-    if actor.unrestricted:
-        return true()
-    found = [(rule_of(reach.role), reach) for reach in actor.reaches]
-    parts = [rule.clause(source, reach, actor) for rule, reach in found if rule is not None]
-    return or_(*parts) if parts else false()
+    visible: ColumnElement[bool] = true()
+    if not actor.unrestricted:
+        found = [(rule_of(reach.role), reach) for reach in actor.reaches]
+        parts = [rule.clause(source, reach, actor) for rule, reach in found if rule is not None]
+        visible = or_(*parts) if parts else false()
+    # What is left of a merged record is its id, which leads to the other: it is no record any more.
+    return and_(source.c.merged_into_id.is_(None), visible) if "merged_into_id" in source.c else visible
 
 
 def field_visible(model: "type[Base]", name: str, actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:

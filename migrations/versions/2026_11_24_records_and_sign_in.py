@@ -58,6 +58,32 @@ def upgrade() -> None:
     with op.batch_alter_table('sign_in_attempts', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_sign_in_attempts_last_at'), ['last_at'], unique=False)
 
+    op.create_table('saved_views',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('owner_id', sa.Uuid(), nullable=False),
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('entity_name', sa.Text(), nullable=False),
+    sa.Column('filter', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=False),
+    sa.Column('order_by', sa.Text(), nullable=True),
+    sa.Column('columns', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=False),
+    sa.Column('shared_with', sa.String(32), nullable=False),
+    sa.Column('territory_id', sa.Uuid(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_by_kind', sa.String(32), nullable=False),
+    sa.Column('created_by_id', sa.Uuid(), nullable=True),
+    sa.Column('updated_by_kind', sa.String(32), nullable=False),
+    sa.Column('updated_by_id', sa.Uuid(), nullable=True),
+    sa.Column('import_batch_id', sa.Uuid(), nullable=True),
+    sa.ForeignKeyConstraint(['owner_id'], ['users.id'], name=op.f('fk_saved_views_owner_id')),
+    sa.ForeignKeyConstraint(['territory_id'], ['territories.id'], name=op.f('fk_saved_views_territory_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_saved_views'))
+    )
+    with op.batch_alter_table('saved_views', schema=None) as batch_op:
+        batch_op.create_index('ix_saved_views_owner', ['owner_id', 'entity_name'], unique=False)
+        batch_op.create_index('ix_saved_views_shared', ['shared_with', 'entity_name'], unique=False)
+
     op.create_table('service_keys',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('version', sa.BigInteger(), nullable=False),
@@ -106,6 +132,36 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['key_id'], ['service_keys.id'], name=op.f('fk_service_key_secrets_key_id')),
     sa.PrimaryKeyConstraint('key_id', name=op.f('pk_service_key_secrets'))
     )
+    op.create_table('attachments',
+    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.BigInteger(), nullable=False),
+    sa.Column('subject_kind', sa.Text(), nullable=False),
+    sa.Column('subject_id', sa.Uuid(), nullable=False),
+    sa.Column('account_id', sa.Uuid(), nullable=True),
+    sa.Column('contact_id', sa.Uuid(), nullable=True),
+    sa.Column('kind', sa.String(32), nullable=False),
+    sa.Column('title', sa.Text(), nullable=False),
+    sa.Column('url', sa.Text(), nullable=True),
+    sa.Column('document_id', sa.Text(), nullable=True),
+    sa.Column('media_type', sa.Text(), nullable=True),
+    sa.Column('size_bytes', sa.BigInteger(), nullable=True),
+    sa.Column('sha256', sa.Text(), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('created_by_kind', sa.String(32), nullable=False),
+    sa.Column('created_by_id', sa.Uuid(), nullable=True),
+    sa.Column('updated_by_kind', sa.String(32), nullable=False),
+    sa.Column('updated_by_id', sa.Uuid(), nullable=True),
+    sa.Column('import_batch_id', sa.Uuid(), nullable=True),
+    sa.ForeignKeyConstraint(['account_id'], ['accounts.id'], name=op.f('fk_attachments_account_id')),
+    sa.ForeignKeyConstraint(['contact_id'], ['contacts.id'], name=op.f('fk_attachments_contact_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_attachments'))
+    )
+    with op.batch_alter_table('attachments', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_attachments_account_id'), ['account_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_attachments_contact_id'), ['contact_id'], unique=False)
+        batch_op.create_index('ix_attachments_subject', ['subject_id', 'id'], unique=False)
+
     op.create_table('invoices',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('version', sa.BigInteger(), nullable=False),
@@ -167,6 +223,22 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_payments_opportunity_id'), ['opportunity_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_payments_order_id'), ['order_id'], unique=False)
 
+    with op.batch_alter_table('accounts', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('domain', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('name_key', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
+        batch_op.add_column(sa.Column('merged_into_id', sa.Uuid(), nullable=True))
+        batch_op.create_index(batch_op.f('ix_accounts_domain'), ['domain'], unique=False)
+        batch_op.create_index(batch_op.f('ix_accounts_merged_into_id'), ['merged_into_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_accounts_name_key'), ['name_key'], unique=False)
+        batch_op.create_foreign_key(batch_op.f('fk_accounts_merged_into_id'), 'accounts', ['merged_into_id'], ['id'])
+
+    with op.batch_alter_table('contacts', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
+        batch_op.add_column(sa.Column('merged_into_id', sa.Uuid(), nullable=True))
+        batch_op.create_index(batch_op.f('ix_contacts_merged_into_id'), ['merged_into_id'], unique=False)
+        batch_op.create_foreign_key(batch_op.f('fk_contacts_merged_into_id'), 'contacts', ['merged_into_id'], ['id'])
+
     with op.batch_alter_table('leads', schema=None) as batch_op:
         batch_op.add_column(sa.Column('disqualify_reason', sa.Text(), nullable=True))
         batch_op.add_column(sa.Column('converted_at', sa.DateTime(timezone=True), nullable=True))
@@ -211,9 +283,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
@@ -255,9 +327,9 @@ def downgrade() -> None:
         batch_op.drop_column('account_id')
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
-        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
         batch_op.drop_column('reason')
@@ -302,6 +374,22 @@ def downgrade() -> None:
         batch_op.drop_column('converted_at')
         batch_op.drop_column('disqualify_reason')
 
+    with op.batch_alter_table('contacts', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_contacts_merged_into_id'), type_='foreignkey')
+        batch_op.drop_index(batch_op.f('ix_contacts_merged_into_id'))
+        batch_op.drop_column('merged_into_id')
+        batch_op.drop_column('custom')
+
+    with op.batch_alter_table('accounts', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_accounts_merged_into_id'), type_='foreignkey')
+        batch_op.drop_index(batch_op.f('ix_accounts_name_key'))
+        batch_op.drop_index(batch_op.f('ix_accounts_merged_into_id'))
+        batch_op.drop_index(batch_op.f('ix_accounts_domain'))
+        batch_op.drop_column('merged_into_id')
+        batch_op.drop_column('custom')
+        batch_op.drop_column('name_key')
+        batch_op.drop_column('domain')
+
     with op.batch_alter_table('payments', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_payments_order_id'))
         batch_op.drop_index(batch_op.f('ix_payments_opportunity_id'))
@@ -315,6 +403,12 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_invoices_account_id'))
 
     op.drop_table('invoices')
+    with op.batch_alter_table('attachments', schema=None) as batch_op:
+        batch_op.drop_index('ix_attachments_subject')
+        batch_op.drop_index(batch_op.f('ix_attachments_contact_id'))
+        batch_op.drop_index(batch_op.f('ix_attachments_account_id'))
+
+    op.drop_table('attachments')
     op.drop_table('service_key_secrets')
     op.drop_table('user_passwords')
     with op.batch_alter_table('sign_in_sessions', schema=None) as batch_op:
@@ -326,6 +420,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_service_keys_user_id'))
 
     op.drop_table('service_keys')
+    with op.batch_alter_table('saved_views', schema=None) as batch_op:
+        batch_op.drop_index('ix_saved_views_shared')
+        batch_op.drop_index('ix_saved_views_owner')
+
+    op.drop_table('saved_views')
     with op.batch_alter_table('sign_in_attempts', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_sign_in_attempts_last_at'))
 
