@@ -30,6 +30,7 @@ from domain.kernel.errors import (
     Invalid,
     KeyReused,
     NotFound,
+    RateLimited,
     SalesError,
     StaleVersion,
     Text,
@@ -54,7 +55,7 @@ from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
     "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
-    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
+    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
     "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",
 ]  # fmt: skip

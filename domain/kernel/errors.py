@@ -90,3 +90,13 @@ class Unavailable(SalesError):
     """A part that is needed and does not answer now: a locked database, a full disk, a model."""
 
     code = ErrorCode.UNAVAILABLE
+
+
+class RateLimited(SalesError):
+    """More than may be asked for now; it can be asked again in so many seconds."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, text: Text, retry_after_seconds: int, path: tuple[str, ...] = ()) -> None:
+        super().__init__(text, path)
+        self.retry_after_seconds = retry_after_seconds

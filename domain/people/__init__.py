@@ -28,5 +28,9 @@ from domain.people.sign_in import NOBODY, reaches_of, sign_in, standing
 from domain.people.users import add_user, disable_user, enable_user, normal_email, update_user, user_of
 
 __all__ = [
-    "BY_ACCOUNT", "BY_BRAND", "BY_TERRITORY", "NOBODY", "PREFIX", "USUAL_DAYS", "Brand", "KeySecret", "Password", "RoleGrant", "ServiceKey", "SignInSession", "Territory", "User", "accounts_named", "add_brand", "add_service_key", "add_territory", "add_user", "begin_session", "brands", "check_password", "check_seller", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role", "hashed", "held_grants", "key_presented", "key_used", "normal_email", "normal_password", "passwords", "reaches_of", "revoke_role", "revoke_service_key", "role_codes", "session_user", "set_password", "sign_in", "standing", "systems", "territories", "time", "update_user", "user_of", "with_ancestors", "with_descendants",
+    "BY_ACCOUNT", "BY_BRAND", "BY_TERRITORY", "NOBODY", "PREFIX", "USUAL_DAYS", "Brand", "KeySecret", "Password", "RoleGrant", "ServiceKey",
+    "SignInSession", "Territory", "User", "accounts_named", "add_brand", "add_service_key", "add_territory", "add_user", "begin_session",
+    "check_password", "check_seller", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role",
+    "hashed", "held_grants", "key_presented", "key_used", "normal_email", "normal_password", "reaches_of", "revoke_role", "revoke_service_key",
+    "role_codes", "session_user", "set_password", "sign_in", "standing", "update_user", "user_of", "with_ancestors", "with_descendants",
 ]  # fmt: skip
