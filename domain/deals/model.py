@@ -45,6 +45,10 @@ class Stance(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+SELLERS = (Role.REP, Role.MANAGER)
+"""Who works on deals."""
+
+
 class Influence(StrEnum):
     """How much a person's word counts in the decision."""
 

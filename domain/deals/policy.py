@@ -1,9 +1,34 @@
-"""Which roles of a buying committee are covered."""
+"""What makes a pipeline whole, which forecast a stage allows, and which roles of a buying committee are covered."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from domain.accounts import BuyingRole
+from domain.deals.model import ForecastCategory
+from domain.kernel import Text
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """A stage as a pipeline is set up with it; an empty key stands for one to be made."""
+
+    key: str
+    label: Text
+    is_closed: bool = False
+    is_won: bool = False
+    expected_days: int | None = None
+    category: ForecastCategory = ForecastCategory.PIPELINE
+
+
+def is_whole(stages: Collection[tuple[bool, bool]]) -> bool:
+    """Whether deals can be open, won and lost in stages that are (closed, won)."""
+    return {(False, False), (True, True), (True, False)} <= set(stages) and (False, True) not in stages
+
+
+def category_fits(category: ForecastCategory, default: ForecastCategory, *, is_closed: bool) -> bool:
+    """Whether a deal may count as a category: what is open never as closed, what is closed only as its stage says."""
+    return category is default if is_closed else category is not ForecastCategory.CLOSED
+
 
 NEEDED_ROLES = (
     BuyingRole.ECONOMIC_BUYER,

@@ -148,9 +148,8 @@ _REFUSALS = {
 
 
 def _standing(uow: UnitOfWork, lead: Lead) -> Standing:
-    managed = uow.actor.only(Role.MANAGER).reaches
     return Standing(
-        manages=uow.actor.unrestricted or any(lead.territory_id in reach.territory_ids for reach in managed),
+        manages=uow.actor.manages(lead.territory_id),
         owns=lead.owner_id is not None and lead.owner_id == uow.actor.user_id,
         owned=lead.owner_id is not None,
     )

@@ -39,11 +39,12 @@ PLAN = [
 
 @dataclass
 class Desk:
-    """A pipeline, an account of East China that 张磊 owns, and 李娜 who does not see it."""
+    """A pipeline, an account of East China that 张磊 owns, 李娜 who does not see it, and 王敏 who manages the territory."""
 
     database: Database
     lei: Actor
     na: Actor
+    min: Actor
     stages: dict[str, Stage]
     account: Account
 
@@ -57,9 +58,9 @@ class Desk:
         async with self.database.open_uow(self.lei) as uow:
             return await deals.open_opportunity(uow, **fields)
 
-    async def move(self, opportunity: Opportunity, stage: str, **more: Any) -> Opportunity:
+    async def move(self, opportunity: Opportunity, stage: str, actor: Actor | None = None, **more: Any) -> Opportunity:
         """Move the deal as it is stored now."""
-        async with self.database.open_uow(self.lei) as uow:
+        async with self.database.open_uow(actor or self.lei) as uow:
             row = await load(uow.session, uow.actor, Opportunity, opportunity.id)
             await deals.move_opportunity(uow, row, self.stages[stage], **more)
         return row
@@ -87,10 +88,11 @@ async def desk(database: Database) -> Desk:
     made = await add_territories(database)
     lei = await add_colleague(database, "张磊", Role.REP, territories=[made["east-china"]])
     na = await add_colleague(database, "李娜", Role.REP, territories=[made["south-china"]])
+    boss = await add_colleague(database, "王敏", Role.MANAGER, territories=[made["china"]])
     async with database.open_uow(SYSTEM) as uow:
         stages = await deals.ensure_pipeline(uow, "new_business", Text("新签", "New business"), PLAN)
         account = await accounts.create_account(uow, name="上海华山医疗集团", region="华东", owner_id=lei.user_id)
-    return Desk(database, lei, na, stages, account)
+    return Desk(database, lei, na, boss, stages, account)
 
 
 # ---- pipelines -------------------------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ async def test_moves_leave_no_gap_between_stays(desk: Desk, clock: Clock) -> Non
     moved = await desk.move(deal, "lost", loss_reason="预算取消")
     assert (moved.closed_at, moved.loss_reason, moved.forecast_category) == (lost, "预算取消", ForecastCategory.OMITTED)
     reopened = clock.advance(days=1)
-    moved = await desk.move(deal, "proposal")
+    moved = await desk.move(deal, "proposal", desk.min)
     assert (moved.closed_at, moved.loss_reason, moved.stage_entered_at) == (None, None, reopened)
     assert moved.forecast_category is ForecastCategory.BEST_CASE
     assert await desk.stays(deal) == [
@@ -197,7 +199,7 @@ async def test_of_two_moves_at_once_one_is_stale(desk: Desk) -> None:
         async with desk.database.open_uow(desk.lei) as uow:
             row = await load(uow.session, uow.actor, Opportunity, deal.id)
             await desk.move(deal, "won")
-            await deals.move_opportunity(uow, row, desk.stages["lost"])
+            await deals.move_opportunity(uow, row, desk.stages["lost"], loss_reason="价格")
 
     with pytest.raises(StaleVersion):
         await overtaken()
