@@ -267,7 +267,7 @@ async def _opportunity(
             uow, opportunity, contacts[seat.contact], seat.role, stance=seat.stance, covered_at=covered
         )
     for offer in record.quotes:
-        await commerce.issue_quote(
+        await commerce.record_quote(
             uow, number=offer.number, opportunity_id=opportunity.id, items=loading.items(offer.lines), payment_terms_days=offer.terms_days,
             issued_at=loading.at(offer.days, offer.number), valid_until=(loading.now + timedelta(days=offer.valid_in_days)).date(),
             status=_status(offer, stages[record.path[-1][0]]),

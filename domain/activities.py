@@ -49,7 +49,7 @@ RESPONSES = frozenset(
 RELATED: dict[str, type[Record]] = {"Account": Account, "Contact": Contact, "Lead": Lead, "Opportunity": Opportunity}
 SUBJECT_LENGTH, BODY_LENGTH = 500, 50_000
 
-ACTIVITY_FIELDS = frozenset({"body", "related_to", "actor"})
+ACTIVITY_FIELDS = frozenset({"body", "related_to", "actor", "attachments"})
 
 
 class Activity(Record):

@@ -62,10 +62,10 @@ class BuyingRole(StrEnum):
 
 ACCOUNT_FIELDS = frozenset({
     "industry", "region", "territory", "brand", "owner", "team", "domain", "contacts", "opportunities", "activities", "lifecycle_stage", "credit_grade",
-    "employees", "annual_revenue", "parent", "quotes", "orders", "custom_fields", "possible_duplicates",
+    "employees", "annual_revenue", "parent", "quotes", "orders", "payments", "attachments", "custom_fields", "possible_duplicates",
 })  # fmt: skip
 CONTACT_FIELDS = frozenset({
-    "title", "account", "contact_points", "contactability", "buying_role", "custom_fields", "possible_duplicates",
+    "title", "account", "contact_points", "contactability", "buying_role", "attachments", "custom_fields", "possible_duplicates",
 })  # fmt: skip
 
 
@@ -81,7 +81,9 @@ class Account(Record):
                 Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS - {"activities", "possible_duplicates"}
             ),
             Role.SALES_OPS: Sight(Everyone(), ACCOUNT_FIELDS - {"activities"}),
-            Role.FINANCE: Sight(Everyone(), frozenset({"opportunities", "quotes", "orders", "credit_grade"})),
+            Role.FINANCE: Sight(
+                Everyone(), frozenset({"opportunities", "quotes", "orders", "payments", "credit_grade"})
+            ),
             Role.AUDITOR: Sight(Everyone()),
         }
     )

@@ -1,13 +1,13 @@
-"""Commerce's tables: products and their prices, quotes, orders."""
+"""Commerce's tables: products and their prices, quotes, orders, invoices, payments."""
 
 from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Connection, ForeignKey, Index, String, UniqueConstraint, event, inspect
+from sqlalchemy import Connection, ForeignKey, Index, String, UniqueConstraint, event, inspect, select
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
-from domain.kernel import Access, Conflict, Everyone, Money, Record, Role, Text, Through, sights
+from domain.kernel import Access, Base, Conflict, Everyone, Money, Record, Role, Text, Through, sights
 
 
 class QuoteStatus(StrEnum):
@@ -25,29 +25,70 @@ class QuoteStatus(StrEnum):
 ISSUED = frozenset({QuoteStatus.ISSUED, QuoteStatus.ACCEPTED, QuoteStatus.REJECTED, QuoteStatus.EXPIRED})
 """Where a quote stands once the customer has it."""
 
+
+class PaymentMethod(StrEnum):
+    """How a customer pays."""
+
+    BANK_TRANSFER = "BANK_TRANSFER"
+    BANK_DRAFT = "BANK_DRAFT"
+    LETTER_OF_CREDIT = "LETTER_OF_CREDIT"
+    CHEQUE = "CHEQUE"
+    CARD = "CARD"
+    CASH = "CASH"
+    OTHER = "OTHER"
+
+
 PRICED = (Role.REP, Role.MANAGER, Role.FINANCE, Role.SALES_OPS)
-QUOTE_FIELDS = frozenset({"opportunity", "account", "total", "issued_at", "valid_until", "lines"})
-ORDER_FIELDS = frozenset({"account", "opportunity", "total", "lines"})
+"""Who sees the floor."""
+PRICE_FIELDS = frozenset({"prices", "price_history"})
+PRODUCT_FIELDS = frozenset({"series", "discontinued_at"})
+QUOTE_FIELDS = frozenset({
+    "opportunity", "account", "total", "issued_at", "valid_until", "lines", "revises", "submitted_by", "approved_by", "approved_at", "decided_at", "reason",
+    "attachments",
+})  # fmt: skip
+BILLING_FIELDS = frozenset({"invoices", "payments"})
+ORDER_FIELDS = BILLING_FIELDS | {
+    "account", "opportunity", "total", "lines", "quote", "po_number", "expected_on", "delivered_on", "payment_terms_days", "attachments",
+}  # fmt: skip
+INVOICE_FIELDS = frozenset({"order", "account", "due_on", "voided_on", "payments"})
+PAYMENT_FIELDS = frozenset({"order", "account", "invoice", "paid_on", "method", "reference"})
+
+
+class NumberSeries(Base):
+    """The last number given to quotes, or to orders, of one year."""
+
+    __tablename__ = "number_series"
+    __unledgered__ = "each number stands on the noted record that bears it"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    last: Mapped[int]
 
 
 class Product(Record):
-    """One thing that we sell."""
+    """One thing that we sell, or sold until it was discontinued."""
 
     __tablename__ = "products"
-    __access__ = Access(sights(tuple(Role), Everyone(), frozenset({"series"})))
+    __access__ = Access(
+        sights(tuple(Role), Everyone(), PRODUCT_FIELDS)
+        | sights((*PRICED, Role.CSM), Everyone(), PRODUCT_FIELDS | PRICE_FIELDS)
+    )
 
     code: Mapped[str] = mapped_column(unique=True)
     name_zh: Mapped[str]
     name_en: Mapped[str]
     series: Mapped[str | None]
+    discontinued_at: Mapped[datetime | None]
 
 
 class PriceBookEntry(Record):
-    """The list price of a product, and the floor below which nobody sells, from one instant to another."""
+    """The list price of a product, and the floor below which nobody sells unasked, from one instant to another."""
 
     __tablename__ = "price_book_entries"
     __aggregate__ = ("Product", "product_id")
-    __access__ = Access(sights(PRICED, Everyone(), frozenset({"floor_price"})))
+    __access__ = Access(
+        sights(PRICED, Everyone(), frozenset({"floor_price", "valid_to"}))
+        | sights((Role.CSM,), Everyone(), frozenset({"valid_to"}))
+    )
 
     product_id: Mapped[UUID] = mapped_column(ForeignKey("products.id"))
     list_minor: Mapped[int]
@@ -60,7 +101,7 @@ class PriceBookEntry(Record):
 
 
 class Quote(Record):
-    """One version of an offer on a deal; from its issue on it does not change."""
+    """One revision of an offer on a deal; from its issue on it does not change."""
 
     __tablename__ = "quotes"
     __access__ = Access(
@@ -68,7 +109,9 @@ class Quote(Record):
         | sights((Role.FINANCE, Role.SALES_OPS), Everyone(), QUOTE_FIELDS)
     )
 
-    number: Mapped[str] = mapped_column(unique=True)
+    number: Mapped[str]
+    revision: Mapped[int] = mapped_column(default=1, server_default="1")
+    revises_id: Mapped[UUID | None] = mapped_column(ForeignKey("quotes.id"))
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"), index=True)
     opportunity_id: Mapped[UUID] = mapped_column(ForeignKey("opportunities.id"), index=True)
     status: Mapped[QuoteStatus]
@@ -77,6 +120,13 @@ class Quote(Record):
     payment_terms_days: Mapped[int]
     issued_at: Mapped[datetime | None]
     valid_until: Mapped[date | None]
+    submitted_by_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    approved_by_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    approved_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+
+    __table_args__ = (UniqueConstraint("number", "revision"),)
 
     @property
     def total(self) -> Money:
@@ -98,7 +148,7 @@ class QuoteLine(Record):
 
 
 class Order(Record):
-    """One purchase."""
+    """One purchase; its lines and total stand from the start."""
 
     __tablename__ = "orders"
     __access__ = Access(
@@ -108,10 +158,15 @@ class Order(Record):
 
     number: Mapped[str]
     account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
-    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"))
+    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"), index=True)
+    quote_id: Mapped[UUID | None] = mapped_column(ForeignKey("quotes.id"), unique=True)
     ordered_at: Mapped[datetime]
     total_minor: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
+    payment_terms_days: Mapped[int | None]
+    po_number: Mapped[str | None]
+    expected_on: Mapped[date | None]
+    delivered_on: Mapped[date | None]
     source: Mapped[str | None]
     external_id: Mapped[str | None]
 
@@ -140,9 +195,61 @@ class OrderLine(Record):
     unit_price_minor: Mapped[int]
 
 
+BILLED = (Role.REP, Role.MANAGER, Role.CSM)
+"""Who sees the billing of the accounts that they see."""
+
+
+def _billing(fields: frozenset[str]) -> Access:
+    return Access(
+        sights(BILLED, Through("account_id", "Account"), fields)
+        | sights((Role.FINANCE, Role.SALES_OPS), Everyone(), fields)
+    )
+
+
+class Invoice(Record):
+    """One bill on an order under the number that the tax system gave it; a void one counts no more."""
+
+    __tablename__ = "invoices"
+    __access__ = _billing(INVOICE_FIELDS)
+
+    number: Mapped[str] = mapped_column(unique=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), index=True)
+    amount_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    issued_on: Mapped[date]
+    due_on: Mapped[date | None]
+    voided_on: Mapped[date | None]
+
+
+class Payment(Record):
+    """One sum that a customer owes on an order by a day, and how much of it has come in."""
+
+    __tablename__ = "payments"
+    __access__ = _billing(PAYMENT_FIELDS)
+
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id"), index=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"), index=True)
+    invoice_id: Mapped[UUID | None] = mapped_column(ForeignKey("invoices.id"), index=True)
+    amount_minor: Mapped[int]
+    received_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    due_on: Mapped[date]
+    paid_on: Mapped[date | None]
+    method: Mapped[PaymentMethod | None]
+    reference: Mapped[str | None]
+
+    __table_args__ = (
+        Index("ix_payments_account", "account_id", "due_on", "id"),
+        Index("ix_payments_due", "due_on", "id"),
+    )
+
+
 FROZEN = frozenset(
     {
         "number",
+        "revision",
         "account_id",
         "opportunity_id",
         "total_minor",
@@ -167,8 +274,26 @@ def _keep_issued(_mapper: Mapper[Quote], _connection: Connection, quote: Quote) 
 
 
 @event.listens_for(QuoteLine, "before_update")
-@event.listens_for(QuoteLine, "before_delete")
-def _keep_lines(_mapper: Mapper[QuoteLine], _connection: Connection, line: QuoteLine) -> None:
+@event.listens_for(OrderLine, "before_update")
+@event.listens_for(OrderLine, "before_delete")
+def _keep_lines(_mapper: Mapper[Base], _connection: Connection, _line: Base) -> None:
     raise Conflict(
-        Text("报价行不能更改，请另做一份报价", "the lines of a quote do not change: make another quote"), ("lines",)
+        Text("报价行和订单行不能更改，请另做一份", "the lines of a quote or an order do not change: make another"),
+        ("lines",),
     )
+
+
+@event.listens_for(QuoteLine, "before_delete")
+def _replace_drafted(mapper: Mapper[QuoteLine], connection: Connection, line: QuoteLine) -> None:
+    if connection.scalar(select(Quote.status).where(Quote.id == line.quote_id)) is not QuoteStatus.DRAFT:
+        _keep_lines(mapper, connection, line)
+
+
+@event.listens_for(Order, "before_update")
+def _keep_order(_mapper: Mapper[Order], _connection: Connection, order: Order) -> None:
+    state = inspect(order)
+    if any(state.attrs[name].history.has_changes() for name in ("number", "total_minor", "currency")):
+        raise Conflict(
+            Text(f"订单 {order.number} 的编号与金额不能更改", f"number and amount of order {order.number} stand"),
+            ("id",),
+        )

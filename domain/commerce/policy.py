@@ -1,6 +1,6 @@
-"""What orders and prices tell: the rhythm of purchases and three ways to price a deal, exact and explained."""
+"""What orders, prices and payments tell: rhythm of purchases, ways to price a deal, what is owed, exact and explained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
@@ -169,3 +169,29 @@ def _why(kind: StrategyKind, *, rivals: int, price_concern: bool, shortened: boo
     if not shortened:
         return reason
     return Text(f"{reason.zh}账期收回到标准天数。", f"{reason.en} Payment terms go back to standard.")
+
+
+# ---- approval and payment --------------------------------------------------------------------------------------------
+
+
+def needs_approval(prices: Iterable[tuple[int, int | None]]) -> bool:
+    """Whether a line is priced below its product's floor (both in minor units a piece), or no floor is known for it."""
+    return any(floor is None or price < floor for price, floor in prices)
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment stands on a day."""
+
+    DUE = "DUE"
+    PARTLY = "PARTLY"
+    PAID = "PAID"
+    OVERDUE = "OVERDUE"
+
+
+def payment_status(owed_minor: int, received_minor: int, due_on: date, today: date) -> PaymentStatus:
+    """Where a payment stands: all in, late (whatever came in), begun, or still to come; the due day itself is not late."""
+    if received_minor >= owed_minor:
+        return PaymentStatus.PAID
+    if due_on < today:
+        return PaymentStatus.OVERDUE
+    return PaymentStatus.PARTLY if received_minor else PaymentStatus.DUE

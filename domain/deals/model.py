@@ -108,7 +108,7 @@ class Competitor(Record):
 
 
 OPPORTUNITY_FIELDS = frozenset({
-    "amount", "close_date", "account", "owner", "activities", "primary_competitor", "contact_roles", "committee_coverage", "quotes", "transitions",
+    "amount", "close_date", "account", "owner", "activities", "primary_competitor", "contact_roles", "committee_coverage", "quotes", "orders", "payments", "attachments", "transitions",
     "forecast_category", "declared_probability", "next_step", "loss_reason", "closed_at", "lead",
 })  # fmt: skip
 
@@ -126,7 +126,7 @@ class Opportunity(Record):
                 OPPORTUNITY_FIELDS - {"activities"},
             ),
             Role.SALES_OPS: Sight(Everyone(), OPPORTUNITY_FIELDS - {"activities"}),
-            Role.FINANCE: Sight(Everyone(), frozenset({"amount", "account", "quotes"})),
+            Role.FINANCE: Sight(Everyone(), frozenset({"amount", "account", "quotes", "orders", "payments"})),
         },
         totals={Role.EXECUTIVE: Everyone()},
     )

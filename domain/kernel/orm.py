@@ -1,6 +1,7 @@
 """The mapped base: portable column types, and what each class declares about access and the ledger."""
 
 import enum
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import JSON, BigInteger, Date, DateTime, Dialect, Enum, MetaData, Text, TypeDecorator, Uuid, inspect
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
 
 from domain.kernel.access import Access
 from domain.kernel.actors import ActorKind
@@ -114,3 +116,14 @@ class Record(Base):
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - the names are SQLAlchemy's
         """Have the mapper compare and count the version on every update."""
         return {"version_id_col": cls.version}
+
+    def change(self, values: Mapping[str, Any]) -> bool:
+        """Set the columns whose value differs; whether there is any."""
+        fresh = {name: value for name, value in values.items() if getattr(self, name) != value}
+        for name, value in fresh.items():
+            setattr(self, name, value)
+        return bool(fresh)
+
+    def touch(self) -> None:
+        """Count a change of the record's parts as one of the record: its version grows."""
+        flag_modified(self, "updated_at")

@@ -292,7 +292,7 @@ async def _history(company: Company) -> None:
                     ordered_at=ago(day),
                     items=items,
                 )
-        await commerce.issue_quote(
+        await commerce.record_quote(
             uow, number="Q-2026-001", opportunity_id=company.deals["hospital"].id, items=[Item(monitor, 80, yuan("36000"))], payment_terms_days=60, issued_at=ago(12),
             valid_until=ago(-18).date(),
         )  # fmt: skip

@@ -55,7 +55,7 @@ async def test_a_higher_floor_raises_all_three_prices(company: Company) -> None:
     before = await company.brief()
     async with company.database.open_uow(SYSTEM) as uow:
         raised = Money(31_500_00 * 110 // 100, "CNY")
-        await commerce.set_price(uow, company.products["CM-PM8"], Money(38_000_00, "CNY"), raised)
+        await commerce.set_price(uow, company.products["CM-PM8"].id, Money(38_000_00, "CNY"), raised)
     after = await company.brief()
     for name in STRATEGIES:
         assert after.figure(f"{name}_price") > before.figure(f"{name}_price")

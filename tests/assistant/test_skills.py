@@ -193,7 +193,7 @@ async def test_lines_in_another_currency_do_not_spoil_a_brief(company: Company) 
             floor_price=Money(90_000, "USD"),
         )
         items = [Item(company.products["CM-PM8"].id, 10, yuan(36000)), Item(imported.id, 2, yuan(7000))]
-        await commerce.issue_quote(uow, number="Q-2", opportunity_id=company.deals["clinic"].id, items=items)
+        await commerce.record_quote(uow, number="Q-2", opportunity_id=company.deals["clinic"].id, items=items)
     brief = await company.brief("clinic")
     assert brief.row.disposition is Disposition.AUTO_RELEASED
     assert "病人监护仪 PM8 ×10。" in brief.bodies["quote_strategies"]
@@ -219,7 +219,7 @@ async def test_compliance_risks_come_from_records_and_policies(company: Company)
         for key in ("lin", "gu"):
             await allow(uow, company.contacts[key].id, Channel.WECHAT, ConsentStatus.OPT_OUT)
         items = [Item(company.products["CM-PM8"].id, 80, yuan(30000))]
-        await commerce.issue_quote(
+        await commerce.record_quote(
             uow,
             number="Q-3",
             opportunity_id=company.deals["hospital"].id,

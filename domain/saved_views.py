@@ -1,0 +1,173 @@
+"""Lists that people keep: what is shown, in which order and columns, and who else finds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, ForeignKey, FromClause, Index, false, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.kernel import (
+    Access,
+    Actor,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Matching,
+    Owned,
+    Reach,
+    Record,
+    Role,
+    Text,
+    UnitOfWork,
+    load,
+    sights,
+)
+from domain.people import Territory
+
+
+class SharedWith(StrEnum):
+    """Who finds a list beside its owner."""
+
+    NOBODY = "NOBODY"
+    TERRITORY = "TERRITORY"
+    EVERYONE = "EVERYONE"
+
+
+NAME_LENGTH, PER_PERSON = 200, 200
+
+
+@dataclass(frozen=True)
+class AtOrAbove:
+    """Rows of a territory in which the reach holds, or in a part of which it does."""
+
+    column: str = "territory_id"
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Look the territory up among the reach's and all above them."""
+        if not reach.territory_ids:
+            return false()
+        own = select(Territory.id, Territory.parent_id).where(Territory.id.in_(sorted(reach.territory_ids)))
+        above = own.cte("above", recursive=True)
+        parents = select(Territory.id, Territory.parent_id).join(above, Territory.id == above.c.parent_id)
+        return table.c[self.column].in_(select(above.union(parents).c.id))
+
+
+class SavedView(Record):
+    """One named list of one person: a type of record with the filter, order and columns in which the schema takes them."""
+
+    __tablename__ = "saved_views"
+    __access__ = Access(
+        sights(
+            tuple(Role),
+            Owned()
+            | Matching("shared_with", (SharedWith.EVERYONE,))
+            | Matching("shared_with", (SharedWith.TERRITORY,), AtOrAbove()),
+            frozenset({"filter", "order_by", "columns", "territory", "owner"}),
+        )
+    )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    entity_name: Mapped[str]
+    filter: Mapped[dict[str, Any]]
+    order_by: Mapped[str | None]
+    columns: Mapped[list[str]]
+    shared_with: Mapped[SharedWith]
+    territory_id: Mapped[UUID | None] = mapped_column(ForeignKey("territories.id"))
+
+    __table_args__ = (
+        Index("ix_saved_views_owner", "owner_id", "entity_name"),
+        Index("ix_saved_views_shared", "shared_with", "entity_name"),
+    )
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(given)
+    if "name" in values:
+        values["name"] = (values["name"] or "").strip()
+        if not 0 < len(values["name"]) <= NAME_LENGTH:
+            words = Text(f"名称须为 1 到 {NAME_LENGTH} 个字符", f"a name has 1 to {NAME_LENGTH} characters")
+            raise Invalid(words, ("name",))
+    for name, empty in (("filter", {}), ("columns", []), ("shared_with", SharedWith.NOBODY)):
+        if name in values and values[name] is None:
+            values[name] = empty
+    return values
+
+
+async def _check_sharing(uow: UnitOfWork, view: SavedView) -> None:
+    """Refuse a territory without need, and one in which the actor has nothing to say."""
+    if (view.territory_id is not None) != (view.shared_with is SharedWith.TERRITORY):
+        words = Text(
+            "只有共享给区域时才填区域，也必须填", "a territory goes with sharing with it, and the other way round"
+        )
+        raise Invalid(words, ("territory",))
+    if view.territory_id is None or uow.actor.unrestricted:
+        return
+    reached = [reach.territory_ids for reach in uow.actor.reaches]
+    if not any(view.territory_id in ids for ids in reached) and not uow.actor.has(Role.SALES_OPS, Role.ADMIN):
+        raise Invalid(Text("只能共享给您所在的区域", "you share with territories of your own"), ("territory",))
+
+
+async def create_saved_view(
+    uow: UnitOfWork, *, name: str, entity_name: str, filter: Mapping[str, Any] | None = None, order_by: str | None = None, columns: Sequence[str] | None = None,
+    shared_with: SharedWith = SharedWith.NOBODY, territory_id: UUID | None = None,
+) -> SavedView:  # fmt: skip
+    """Keep a list for the actor; what its filter, order and columns mean the schema has checked.
+
+    Raises Invalid for a name that is empty or too long or a territory that is not the actor's, Conflict for too many lists.
+    """
+    owner_id = uow.actor.user_id
+    if owner_id is None:
+        raise Invalid(Text("只有用户可以保存列表", "lists are kept for people"), ())
+    kept = select(SavedView.id).where(SavedView.owner_id == owner_id).limit(PER_PERSON)
+    if len((await uow.session.execute(kept)).all()) == PER_PERSON:
+        raise Conflict(Text(f"最多保存 {PER_PERSON} 个列表", f"{PER_PERSON} lists are kept at most"), ())
+    values = _checked({"name": name, "filter": filter, "columns": columns, "shared_with": shared_with})
+    view = SavedView(
+        id=uow.new_id(), owner_id=owner_id, entity_name=entity_name, order_by=order_by, territory_id=territory_id, **values
+    )  # fmt: skip
+    await _check_sharing(uow, view)
+    uow.session.add(view)
+    uow.note("saved_view.created", view)
+    await uow.session.flush()
+    return view
+
+
+async def load_own(uow: UnitOfWork, id: UUID, *, expected_version: int | None = None) -> SavedView:
+    """A list of the actor's own, to change it.
+
+    Raises NotFound, StaleVersion, Forbidden for another's that is shared.
+    """
+    view = await load(uow.session, uow.actor, SavedView, id, expected_version=expected_version, lock=True)
+    if view.owner_id != uow.actor.user_id and not uow.actor.unrestricted:
+        raise Forbidden(Text("只有所有者可以更改这个列表", "only its owner changes a list"), ("id",))
+    return view
+
+
+async def update_saved_view(
+    uow: UnitOfWork, id: UUID, *, expected_version: int, changes: Mapping[str, Any]
+) -> SavedView:
+    """Change `name`, `filter`, `order_by`, `columns`, `shared_with` or `territory_id` of one's own list.
+
+    Raises NotFound, StaleVersion, Forbidden for another's list, Invalid as `create_saved_view` does.
+    """
+    view = await load_own(uow, id, expected_version=expected_version)
+    if view.change(_checked(changes)):
+        await _check_sharing(uow, view)
+        uow.note("saved_view.updated", view)
+    await uow.session.flush()
+    return view
+
+
+async def delete_saved_view(uow: UnitOfWork, id: UUID, *, expected_version: int) -> None:
+    """Keep one's own list no longer.
+
+    Raises NotFound, StaleVersion, Forbidden for another's list.
+    """
+    view = await load_own(uow, id, expected_version=expected_version)
+    await uow.session.delete(view)
+    uow.note("saved_view.deleted", view)
+    await uow.session.flush()
