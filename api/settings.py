@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
@@ -65,6 +65,13 @@ class Settings(BaseSettings):
     token_jwks_url: str | None = None
     token_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256", "EdDSA")
     email_claim: str = "email"
+    passwords: bool | None = None
+    session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12
+    access_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 15
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    public_url: str | None = None
     logs: LogFormat | None = None
     log_level: LogLevel = LogLevel.INFO
     metrics_token: str | None = None
@@ -83,7 +90,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with sqlite:// or postgresql://")
         return f"{DIALECTS[dialect]}://{rest}" if url else url
 
-    @field_validator("token_jwks_url")
+    @field_validator("token_jwks_url", "oidc_issuer", "public_url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:
         if url is not None and urlsplit(url).scheme not in {"http", "https"}:
@@ -107,12 +114,36 @@ class Settings(BaseSettings):
         given = [self.token_issuer, self.token_audience, self.token_jwks_url]
         if any(given) and not all(given):
             raise ValueError("SORTIE_TOKEN_ISSUER, SORTIE_TOKEN_AUDIENCE and SORTIE_TOKEN_JWKS_URL come together")
+        if bool(self.oidc_issuer) != bool(self.oidc_client_id):
+            raise ValueError("SORTIE_OIDC_ISSUER and SORTIE_OIDC_CLIENT_ID come together")
+        return self
+
+    @model_validator(mode="after")
+    def _careful(self) -> "Settings":
+        """Keys and codes that come over a line which anybody can change prove nothing."""
+        for name in ("token_jwks_url", "oidc_issuer", "public_url"):
+            if self.production and urlsplit(getattr(self, name) or "https:").scheme != "https":
+                raise ValueError(f"SORTIE_{name.upper()} must begin with https:// in production")
+        if self.production and self.oidc_issuer and not self.public_url:
+            raise ValueError(
+                "SORTIE_OIDC_ISSUER needs SORTIE_PUBLIC_URL in production: the address at which people find us"
+            )
         return self
 
     @property
     def production(self) -> bool:
         """Whether real customers' data is at stake."""
         return self.env is Environment.PRODUCTION
+
+    @property
+    def takes_passwords(self) -> bool:
+        """Whether people sign in with passwords of this installation: unless somebody else says who they are."""
+        return self.passwords if self.passwords is not None else not (self.token_issuer or self.oidc_issuer)
+
+    @property
+    def signs_tokens(self) -> bool:
+        """Whether this installation signs tokens of its own: after a sign-in here, or where no issuer gives them."""
+        return self.token_issuer is None or self.takes_passwords or self.oidc_issuer is not None
 
     @property
     def log_format(self) -> LogFormat:

@@ -7,23 +7,42 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.kernel import Actor, ActorKind, Reach, Role, Scope, Text, Unauthenticated
-from domain.people.model import RoleGrant, Territory, User
+from domain.people.model import RoleGrant, SignInSession, Territory, User
 from domain.people.places import with_descendants
 from domain.people.users import normal_email
 
 NOBODY = Text("用户不存在或已停用", "no such user, or disabled")
 
 _STANDING = select(User.auth_epoch).where(User.id == bindparam("id"), User.disabled_at.is_(None))
+_IN_SESSION = _STANDING.where(
+    exists().where(SignInSession.id == bindparam("session"), SignInSession.user_id == User.id)
+)
 
 
-async def standing(connection: AsyncConnection, user_id: UUID) -> int | None:
-    """The epoch of a user who may be here now; None for an unknown or disabled one. One row by its primary key."""
-    found: int | None = (await connection.execute(_STANDING, {"id": user_id})).scalar_one_or_none()
-    return found
+async def standing(connection: AsyncConnection, user_id: UUID, session_id: UUID | None = None) -> int | None:
+    """The epoch of a user who may be here now; None for an unknown or disabled one, or one whose session was ended."""
+    if session_id is None:
+        found = await connection.execute(_STANDING, {"id": user_id})
+    else:
+        found = await connection.execute(_IN_SESSION, {"id": user_id, "session": session_id})
+    epoch: int | None = found.scalar_one_or_none()
+    return epoch
+
+
+async def user_id_of(connection: AsyncConnection, email: str) -> UUID:
+    """The enabled person with an address; another system comes with a key.
+
+    Raises Unauthenticated where there is none.
+    """
+    who = (User.email == normal_email(email)) & (User.kind == ActorKind.USER) & User.disabled_at.is_(None)
+    id: UUID | None = (await connection.execute(select(User.id).where(who))).scalar_one_or_none()
+    if id is None:
+        raise Unauthenticated(NOBODY)
+    return id
 
 
 async def sign_in(
@@ -36,14 +55,13 @@ async def sign_in(
 ) -> Actor:
     """The frozen actor for a known, enabled user with the grants valid now; valid until the first of them ends.
 
-    By its address only a person signs in: another system comes with a key, which bounds it to `scopes`.
+    By an address only a person signs in: another system comes with a key, which bounds it to `scopes`.
 
     Raises Unauthenticated for an unknown or disabled user.
     """
-    who = User.id == user_id
     if email is not None:
-        who = (User.email == normal_email(email)) & (User.kind == ActorKind.USER)
-    found = select(User.id, User.name, User.kind).where(who, User.disabled_at.is_(None))
+        user_id = await user_id_of(connection, email)
+    found = select(User.id, User.name, User.kind).where(User.id == user_id, User.disabled_at.is_(None))
     user = (await connection.execute(found)).first()
     if user is None:
         raise Unauthenticated(NOBODY)

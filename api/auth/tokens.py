@@ -1,15 +1,14 @@
-"""Sign-in: a bearer token becomes the actor whose grants hold now."""
+"""Access tokens: whom one names, signed with the local key or by an issuer whose public keys are fetched."""
 
 import asyncio
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from uuid import UUID
 
+import orjson
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
@@ -17,32 +16,24 @@ from joserfc.jws import JWSRegistry, extract_compact
 
 from api.secret_files import read_key
 from api.settings import Settings
-from domain import people
-from domain.kernel import Actor, Conflict, Database, Invalid, Text, Unauthenticated, Unavailable
+from domain.kernel import Invalid, Text, Unauthenticated, Unavailable
 
 LOCAL_ALGORITHMS = ("HS256",)
 LOCAL_NAME = "sortie"
 """Issuer and audience of the tokens that `sortie token` signs."""
 
-TOKEN_CHARACTERS = 8_192
 LEEWAY_SECONDS = 30
-ACTOR_SECONDS = 10
-"""How long an actor is remembered: a disabled user or a changed grant bites after that."""
-REMEMBERED_TOKENS = 10_000
 KEYS_SECONDS = 600
 RETRY_SECONDS = 15
 """The least time between two fetches of the issuer's keys, whatever key ids tokens name."""
 FETCH_SECONDS = 5
+VERIFIED = (True, "true")
+"""What `email_verified` says of an address that its provider has checked."""
 
-NO_BEARER = Text("Authorization 头应为“Bearer <令牌>”", "the Authorization header should read “Bearer <token>”")
 BAD_TOKEN = Text("访问令牌无效", "the access token is not valid")
 EXPIRED = Text("访问令牌已过期，请重新登录", "the access token has expired: sign in again")
 NO_EMAIL = Text("访问令牌里没有已验证的邮箱", "the access token holds no verified email address")
 NO_KEYS = Text("现在无法取得身份提供方的公钥，请稍后重试", "the issuer's keys cannot be fetched now: try again shortly")
-ISSUER_SIGNS = Text(
-    "已配置身份提供方（SORTIE_TOKEN_ISSUER），令牌由它签发",
-    "an issuer is configured (SORTIE_TOKEN_ISSUER): it gives the tokens",
-)
 OWN_KEY_NEEDED = Text(
     "生产环境不能使用自动生成的令牌密钥：请设置 SORTIE_TOKEN_ISSUER、SORTIE_TOKEN_AUDIENCE、SORTIE_TOKEN_JWKS_URL，或用 SORTIE_TOKEN_KEY_FILE 指定自己的密钥文件",
     "production does not start with a generated token key: set SORTIE_TOKEN_ISSUER, SORTIE_TOKEN_AUDIENCE and SORTIE_TOKEN_JWKS_URL, "
@@ -57,6 +48,8 @@ class Identity:
     expires_at: float
     user_id: UUID | None = None
     email: str | None = None
+    session_id: UUID | None = None
+    """The session that has to last as well, where the token came of one."""
 
 
 class Verifier(Protocol):
@@ -71,15 +64,37 @@ class Verifier(Protocol):
 
 
 def verifier_for(settings: Settings) -> Verifier:
-    """The verifier that the settings ask for: an issuer's keys, or the local key file.
+    """The verifier that the settings ask for: an issuer's keys, the local key file, or both, each for its own tokens.
 
     Raises Invalid in production without either, Unavailable for a key file that cannot be used.
     """
-    if settings.token_jwks_url:
-        return IssuerVerifier(settings)
+    issuer = IssuerVerifier(settings) if settings.token_jwks_url else None
+    if issuer is not None and not settings.signs_tokens:
+        return issuer
+    local = LocalVerifier(signing_key(settings))
+    return local if issuer is None else EitherVerifier(local, issuer)
+
+
+def signing_key(settings: Settings) -> bytes:
+    """The key with which this installation signs tokens.
+
+    Raises Invalid in production for one that nobody chose, Unavailable for a file that cannot be used.
+    """
     if settings.production and settings.token_key_file is None:
         raise Invalid(OWN_KEY_NEEDED, ("SORTIE_TOKEN_KEY_FILE",))
-    return LocalVerifier(read_key(settings.token_key))
+    return read_key(settings.token_key)
+
+
+class EitherVerifier:
+    """Two verifiers, of which a token's issuer says which one is asked; neither takes a token of the other's."""
+
+    def __init__(self, local: "LocalVerifier", issuer: "IssuerVerifier") -> None:
+        self._local = local
+        self._issuer = issuer
+
+    async def identity(self, token: str, now: datetime) -> Identity:
+        """Whom the token names."""
+        return await (self._local if _claimed_issuer(token) == LOCAL_NAME else self._issuer).identity(token, now)
 
 
 class LocalVerifier:
@@ -88,8 +103,8 @@ class LocalVerifier:
     def __init__(self, key: bytes) -> None:
         self._key = OctKey.import_key(key)
 
-    def sign(self, user_id: UUID, now: datetime, lifetime: timedelta) -> str:
-        """A token for a user."""
+    def sign(self, user_id: UUID, now: datetime, lifetime: timedelta, session_id: UUID | None = None) -> str:
+        """A token for a user, good until then and, where it comes of a session, for no longer than that."""
         issued = int(now.timestamp())
         expires = int((now + lifetime).timestamp())
         claims = {
@@ -100,13 +115,16 @@ class LocalVerifier:
             "nbf": issued,
             "exp": expires,
         }
+        if session_id is not None:
+            claims["sid"] = session_id.hex
         return jwt.encode({"alg": LOCAL_ALGORITHMS[0]}, claims, self._key, LOCAL_ALGORITHMS)
 
     async def identity(self, token: str, now: datetime) -> Identity:
         """Whom the token names."""
-        claims = _claims(token, [self._key], LOCAL_ALGORITHMS, LOCAL_NAME, LOCAL_NAME, now)
+        claims = checked_claims(token, [self._key], LOCAL_ALGORITHMS, LOCAL_NAME, LOCAL_NAME, now)
         try:
-            return Identity(claims["exp"], user_id=UUID(hex=claims["sub"]))
+            session_id = UUID(hex=claims["sid"]) if "sid" in claims else None
+            return Identity(claims["exp"], user_id=UUID(hex=claims["sub"]), session_id=session_id)
         except (KeyError, ValueError, AttributeError, TypeError) as error:
             raise Unauthenticated(BAD_TOKEN) from error
 
@@ -125,11 +143,12 @@ class IssuerVerifier:
         """Whom the token names, by the email claim."""
         own = self._settings
         keys = await self._keys_for(token)
-        claims = _claims(
+        claims = checked_claims(
             token, keys, own.token_algorithms, str(own.token_issuer), str(own.token_audience), now, LEEWAY_SECONDS
         )
         email = claims.get(own.email_claim)
-        if not isinstance(email, str) or not email.strip() or claims.get("email_verified") is False:
+        # Some providers write the flag as text, and many leave it out of access tokens: only a known one passes.
+        if not isinstance(email, str) or not email.strip() or claims.get("email_verified", True) not in VERIFIED:
             raise Unauthenticated(NO_EMAIL)
         return Identity(claims["exp"], email=email)
 
@@ -163,12 +182,12 @@ class IssuerVerifier:
         try:
             async with httpx2.AsyncClient(timeout=FETCH_SECONDS) as client:
                 answer = await client.get(str(self._settings.token_jwks_url))
-                return _public_keys(answer.raise_for_status().json())
+                return public_keys(answer.raise_for_status().json())
         except (httpx2.HTTPError, ValueError):
             return []
 
 
-def _public_keys(found: Any) -> list[Key]:
+def public_keys(found: Any) -> list[Key]:
     """The public signing keys of a key set; what is none, a shared secret first of all, is left out."""
     entries = found.get("keys") if isinstance(found, dict) else None
     keys: list[Key] = []
@@ -182,6 +201,15 @@ def _public_keys(found: Any) -> list[Key]:
     return keys
 
 
+def _claimed_issuer(token: str) -> Any:
+    """The issuer that a token names before anybody has checked it: good for choosing who checks, and for nothing else."""
+    try:
+        claims = orjson.loads(extract_compact(token.encode("ascii")).payload)
+    except (JoseError, ValueError, TypeError) as error:
+        raise Unauthenticated(BAD_TOKEN) from error
+    return claims.get("iss") if isinstance(claims, dict) else None
+
+
 def _header(token: str) -> dict[str, Any]:
     try:
         return dict(extract_compact(token.encode("ascii")).protected)
@@ -189,7 +217,7 @@ def _header(token: str) -> dict[str, Any]:
         raise Unauthenticated(BAD_TOKEN) from error
 
 
-def _claims(
+def checked_claims(
     token: str,
     keys: Sequence[Key],
     algorithms: Sequence[str],
@@ -219,68 +247,3 @@ def _claims(
             raise Unauthenticated(BAD_TOKEN) from error
         return claims
     raise Unauthenticated(BAD_TOKEN)
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """An actor whom a token names, and the second (Unix time) at which the token ends."""
-
-    actor: Actor
-    expires_at: float
-
-
-class Door:
-    """Where bearers of tokens become actors; each is remembered for a moment, never longer than the token holds."""
-
-    def __init__(self, database: Database, verifier: Verifier) -> None:
-        self._database = database
-        self._verifier = verifier
-        self._admitted: OrderedDict[bytes, tuple[Admission, float]] = OrderedDict()
-
-    async def admit(self, authorization: str | None) -> Admission | None:
-        """Who is asking; None when the header is absent.
-
-        Raises Unauthenticated for a bad token or an unknown or disabled user, Unavailable when nobody can tell now.
-        """
-        if authorization is None or not authorization.strip():
-            return None
-        token = _bearer(authorization)
-        now = self._database.clock()
-        name = hashlib.sha256(token.encode()).digest()
-        admission, until = self._admitted.get(name, (None, 0.0))
-        if admission is None or now.timestamp() >= until:
-            identity = await self._verifier.identity(token, now)
-            async with self._database.read() as connection:
-                actor = await people.sign_in(connection, now, email=identity.email, user_id=identity.user_id)
-            admission = Admission(actor, identity.expires_at)
-            self._remember(name, admission, now.timestamp() + ACTOR_SECONDS)
-        return admission
-
-    def _remember(self, name: bytes, admission: Admission, until: float) -> None:
-        ends = admission.actor.valid_until
-        until = min(until, admission.expires_at, ends.timestamp() if ends else until)
-        self._admitted[name] = (admission, until)
-        self._admitted.move_to_end(name)
-        while len(self._admitted) > REMEMBERED_TOKENS:
-            self._admitted.popitem(last=False)
-
-
-def _bearer(authorization: str) -> str:
-    scheme, _, token = authorization.strip().partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > TOKEN_CHARACTERS or not token.isascii():
-        raise Unauthenticated(NO_BEARER)
-    return token
-
-
-async def issue(database: Database, settings: Settings, email: str) -> str:
-    """A token of the local key for a known, enabled user.
-
-    Raises Unauthenticated for any other, Conflict where an issuer gives the tokens.
-    """
-    if settings.token_jwks_url:
-        raise Conflict(ISSUER_SIGNS)
-    async with database.read() as connection:
-        actor = await people.sign_in(connection, database.clock(), email=email)
-    key = LocalVerifier(read_key(settings.token_key))
-    return key.sign(cast("UUID", actor.user_id), database.clock(), timedelta(hours=settings.token_hours))
