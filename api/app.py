@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from api.auth import Door, verifier_for
+from api.auth import Door, SignIn, verifier_for
 from api.context import Context, preferred_language
 from api.http import Endpoint, ide_file
 from api.jobs import Jobs
@@ -27,6 +27,7 @@ from knowledge import Library
 from knowledge.generations import GenerationStore
 
 PATH = "/graphql"
+SIGN_IN = "/auth/sign-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         await jobs.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
+        if settings.signs_tokens:
+            routes += SignIn(database, settings, home=SIGN_IN if settings.production else PATH).routes()
         try:
             yield Service(
                 Starlette(routes=routes, middleware=[Middleware(Observed)]), health, database, notary, library

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -105,23 +105,26 @@ class LocalVerifier:
 
     def sign(self, user_id: UUID, now: datetime, lifetime: timedelta, session_id: UUID | None = None) -> str:
         """A token for a user, good until then and, where it comes of a session, for no longer than that."""
+        session = {} if session_id is None else {"sid": session_id.hex}
+        return self.seal(LOCAL_NAME, {"sub": user_id.hex} | session, now, lifetime)
+
+    def seal(self, audience: str, claims: Mapping[str, Any], now: datetime, lifetime: timedelta) -> str:
+        """Claims of ours for one audience of ours, for a while."""
         issued = int(now.timestamp())
-        expires = int((now + lifetime).timestamp())
-        claims = {
-            "iss": LOCAL_NAME,
-            "aud": LOCAL_NAME,
-            "sub": user_id.hex,
-            "iat": issued,
-            "nbf": issued,
-            "exp": expires,
-        }
-        if session_id is not None:
-            claims["sid"] = session_id.hex
-        return jwt.encode({"alg": LOCAL_ALGORITHMS[0]}, claims, self._key, LOCAL_ALGORITHMS)
+        ends = int((now + lifetime).timestamp())
+        frame = {"iss": LOCAL_NAME, "aud": audience, "iat": issued, "nbf": issued, "exp": ends}
+        return jwt.encode({"alg": LOCAL_ALGORITHMS[0]}, frame | dict(claims), self._key, LOCAL_ALGORITHMS)
+
+    def unseal(self, audience: str, sealed: str, now: datetime) -> dict[str, Any]:
+        """The claims that were sealed for an audience.
+
+        Raises Unauthenticated for old ones and for any other text.
+        """
+        return checked_claims(sealed, [self._key], LOCAL_ALGORITHMS, LOCAL_NAME, audience, now)
 
     async def identity(self, token: str, now: datetime) -> Identity:
         """Whom the token names."""
-        claims = checked_claims(token, [self._key], LOCAL_ALGORITHMS, LOCAL_NAME, LOCAL_NAME, now)
+        claims = self.unseal(LOCAL_NAME, token, now)
         try:
             session_id = UUID(hex=claims["sid"]) if "sid" in claims else None
             return Identity(claims["exp"], user_id=UUID(hex=claims["sub"]), session_id=session_id)

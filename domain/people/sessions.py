@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +14,15 @@ from domain.kernel import Ref, Text, Unauthenticated, UnitOfWork
 from domain.people.model import SignInSession, User
 
 ENDED = Text("登录已结束，请重新登录", "the session has ended: sign in again")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that lasts: whose it is and until when."""
+
+    id: UUID
+    user_id: UUID
+    ends_at: datetime
 
 
 def digest(secret: str) -> str:
@@ -32,19 +42,19 @@ async def begin_session(uow: UnitOfWork, user_id: UUID, lifetime: timedelta, way
     return f"{session.id.hex}.{secret}"
 
 
-async def session_user(connection: AsyncConnection, token: str, now: datetime) -> UUID:
-    """Whose session a secret names.
+async def session_of(connection: AsyncConnection, token: str, now: datetime) -> Session:
+    """The session that a secret names.
 
     Raises Unauthenticated for one that has ended or never was, and for a disabled user's.
     """
-    found = select(SignInSession.user_id, SignInSession.secret_hash).join(User, User.id == SignInSession.user_id)
+    columns = (SignInSession.user_id, SignInSession.secret_hash, SignInSession.ends_at)
+    found = select(*columns).join(User, User.id == SignInSession.user_id)
     id, secret = _parts(token)
     holds = (SignInSession.id == id) & (SignInSession.ends_at > now) & User.disabled_at.is_(None)
     row = None if id is None else (await connection.execute(found.where(holds))).first()
-    if row is None or not hmac.compare_digest(row.secret_hash, digest(secret)):
+    if id is None or row is None or not hmac.compare_digest(row.secret_hash, digest(secret)):
         raise Unauthenticated(ENDED)
-    user_id: UUID = row.user_id
-    return user_id
+    return Session(id, row.user_id, row.ends_at)
 
 
 async def end_session(uow: UnitOfWork, token: str) -> None:
