@@ -10,7 +10,7 @@ import strawberry
 from sqlalchemy import False_, select, tuple_
 
 from api.context import Context, Info
-from api.reads.filters import conditions
+from api.reads.filters import check, conditions
 from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
 from api.reads.shapes import (
     SHAPES,
@@ -64,6 +64,17 @@ def derived(columns: tuple[str, ...], build: Callable[..., Any], description: st
     return _declare(Derived(columns, build), description)
 
 
+def looked_up(columns: tuple[str, ...], load: Callable[..., Awaitable[list[Any]]], description: str) -> Any:
+    """A list field that a room makes of columns and of what it reads beside them; empty where all of them are null."""
+    source = Derived(columns, lambda *values: values)
+
+    async def resolve(root: Any, info: Info) -> list[Any]:
+        values = root.__dict__[source.name]
+        return [] if values is None else await load(info.context, *values)
+
+    return _declare(source, description, _taking(resolve))
+
+
 def money(amount_minor: str, currency: str, description: str) -> Any:
     """A field that shows an amount in minor units and its currency as money."""
 
@@ -106,9 +117,23 @@ async def load_one(context: Context, shape: Shape, id: UUID) -> Any:
 
     async def fetch(ids: list[UUID]) -> dict[UUID, Any]:
         view = shape.view(context.reader, context.language)
-        return {found.row_id: found for found in await _objects(context, shape, view, view.rows(), ids)}
+        found = {one.row_id: one for one in await _objects(context, shape, view, view.rows(), ids)}
+        missing = [id for id in ids if id not in found]
+        if missing and "merged_into_id" in view.table.c:
+            found |= await _survivors(context, shape, view, missing)
+        return found
 
     return await context.load(("one", shape.entity), id, fetch)
+
+
+async def _survivors(context: Context, shape: Shape, view: View, ids: list[UUID]) -> dict[UUID, Any]:
+    """The objects into which those with these ids were merged: old links keep working."""
+    table = shape.model.__table__
+    merged = select(table.c.id, table.c.merged_into_id).where(table.c.id.in_(ids), table.c.merged_into_id.is_not(None))
+    into = {row["id"]: row["merged_into_id"] for row in await context.rows(merged)}
+    objects = await _objects(context, shape, view, view.rows(), sorted(set(into.values()))) if into else []
+    found = {one.row_id: one for one in objects}
+    return {id: found[survivor] for id, survivor in into.items() if survivor in found}
 
 
 async def load_self(context: Context, shape: Shape, id: UUID) -> Any:
@@ -248,18 +273,22 @@ def connection(column: str, description: str, *, order: Order | None = None, whe
 
 
 def batched(load: Callable[..., Awaitable[Mapping[UUID, Any]]], description: str) -> Any:
-    """A list field that a room computes for many objects at once; the function's keyword arguments are the field's."""
+    """A field that a room computes for many objects at once; the function's keyword arguments are the field's.
+
+    Where the reader does not see it, or nothing is computed, it is null if it may be, else an empty list.
+    """
     source = Related()
     arguments = [p for p in signature(load).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
 
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
+        absent = None if source.is_optional else ()
         if not root.__dict__[source.name]:
-            return []
+            return absent
 
         async def fetch(ids: list[UUID]) -> Mapping[UUID, Any]:
             return await load(info.context, ids, **given)
 
-        return await info.context.load((source, *sorted(given.items())), root.row_id, fetch, ())
+        return await info.context.load((source, *sorted(given.items())), root.row_id, fetch, absent)
 
     return _declare(source, description, _taking(resolve, *arguments))
 
@@ -281,6 +310,7 @@ def listing(description: str, *, filter: type | None = None, orders: Mapping[Any
         context, shape = info.context, source.target
         if source.is_optional and not may_read(shape.model, context.reader):
             raise Forbidden(NO_SIGHT)
+        await check(given.get("filter"), shape.entity, context)
         order = orders[given["order_by"]] if orders and given.get("order_by") else shape.order
         whole = Listing(shape, order, None, lambda view: conditions(given.get("filter"), view, context))
         return paged(context, whole, None, first, after or None, object())

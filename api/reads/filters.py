@@ -1,6 +1,6 @@
 """Filters, declared on the fields of an input type: what each asks of the rows."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import strawberry
@@ -14,11 +14,14 @@ from api.reads.view import View
 
 Clause = Callable[[View, Any, Context], ColumnElement[bool]]
 """What a filter's value asks of the rows of a view."""
+Check = Callable[[Any, str, Context], Awaitable[None]]
+"""What has to be looked up to know that a filter's value can be asked of the rows of an entity; it raises Invalid."""
 
 
-def matching(clause: Clause, description: str) -> Any:
+def matching(clause: Clause, description: str, *, check: Check | None = None) -> Any:
     """A filter with a condition of its own."""
-    return strawberry.field(default=strawberry.UNSET, description=description, metadata={"clause": clause})
+    metadata = {"clause": clause, "check": check}
+    return strawberry.field(default=strawberry.UNSET, description=description, metadata=metadata)
 
 
 def equals(column: str, description: str) -> Any:
@@ -74,6 +77,17 @@ def since(column: str, description: str) -> Any:
 def until(column: str, description: str) -> Any:
     """A filter for instants before one."""
     return matching(lambda view, value, _context: view.column(column) < value, description)
+
+
+async def check(given: Any, entity: str, context: Context) -> None:
+    """Check the values of a filter that need something looked up.
+
+    Raises Invalid for the first that cannot be asked of the entity.
+    """
+    for field in get_object_definition(given, strict=True).fields if given else ():
+        value = getattr(given, field.python_name)
+        if value and field.metadata.get("check"):
+            await field.metadata["check"](value, entity, context)
 
 
 def conditions(given: Any, view: View, context: Context) -> list[ColumnElement[bool]]:

@@ -13,11 +13,22 @@ PREFIXES = {
     "Pipeline": "pip",
     "Stage": "stg",
     "Opportunity": "opp",
+    "OpportunityContactRole": "ocr",
     "Activity": "act",
     "ConsentReceipt": "rcp",
     "KnowledgeItem": "kno",
     "Generation": "gen",
     "AuditEvent": "aud",
+    "Product": "prd",
+    "Quote": "quo",
+    "Order": "ord",
+    "Invoice": "inv",
+    "Payment": "pay",
+    "Attachment": "att",
+    "SavedView": "sav",
+    "ContactPoint": "cpt",
+    "AccountTeamMember": "atm",
+    "CustomField": "cfd",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

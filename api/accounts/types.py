@@ -1,18 +1,21 @@
-"""Accounts, their people, and how to reach them, in the schema."""
+"""Accounts, their teams, their people, and how to reach them, as readers see them."""
 
+from asyncio import gather
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
 
 from api.consent import ChannelDecision, channel_decisions
 from api.context import Context
+from api.custom_fields import CustomFieldFilter, CustomFieldValue, custom_filter, custom_values
 from api.people import User
 from api.reads import (
-    STAMPS,
     Connection,
+    Money,
+    Shape,
     batched,
     by,
     column,
@@ -21,11 +24,14 @@ from api.reads import (
     derived,
     equals,
     listing,
+    load_one,
     many,
+    money,
     names,
     newest,
     node,
     roots,
+    shape_of,
     to_one,
 )
 from api.records import RECORD_HIDDEN, Record
@@ -33,9 +39,12 @@ from api.regions import in_region
 from api.scalars import enum
 from domain import accounts
 from domain.accounts import BuyingRole, Channel, LifecycleStage
+from domain.kernel import Role
 
 if TYPE_CHECKING:
     from api.activities import Activity
+    from api.attachments import Attachment
+    from api.commerce import Order, Payment, Quote
     from api.deals import Opportunity
 
 enum(
@@ -62,9 +71,25 @@ enum(
 )
 
 
+async def _like_accounts(context: Context, ids: list[UUID]) -> Mapping[UUID, list["Account"]]:
+    return await _alike(context, shape_of(Account), ids)
+
+
+async def _like_contacts(context: Context, ids: list[UUID]) -> Mapping[UUID, list["Contact"]]:
+    return await _alike(context, shape_of(Contact), ids)
+
+
+async def _alike(context: Context, shape: Shape, ids: list[UUID]) -> Mapping[UUID, list[Any]]:
+    async with context.database.read() as connection:
+        found = await accounts.possible_duplicates(connection, context.reader, shape.entity, ids)
+    others = list(dict.fromkeys(other for like in found.values() for other in like))
+    known = dict(zip(others, await gather(*(load_one(context, shape, other) for other in others)), strict=True))
+    return {id: [known[other] for other in like if known[other] is not None] for id, like in found.items()}
+
+
 @node(
     accounts.Account,
-    hidden=RECORD_HIDDEN | {"territory_id", "brand_id", "annual_revenue_minor", "currency", "source", "external_id"},
+    hidden=RECORD_HIDDEN | {"territory_id", "brand_id", "name_key", "merged_into_id", "source", "external_id"},
 )
 class Account(Record):
     """An organisation that we sell to or want to sell to."""
@@ -76,8 +101,17 @@ class Account(Record):
     lifecycle_stage: LifecycleStage | None = column("Where it stands with us.")
     credit_grade: str | None = column("Its credit grade.")
     employees: int | None = column("How many people work there.")
+    annual_revenue: Money | None = money("annual_revenue_minor", "currency", "What it turns over in a year.")
+    domain: str | None = column("The domain of its web site.")
     parent: Annotated["Account", strawberry.lazy("api.accounts")] | None = to_one(
         "parent_id", "The organisation that it belongs to."
+    )
+    team: list[Annotated["AccountTeamMember", strawberry.lazy("api.accounts")]] = many(
+        "account_id", "The colleagues who work on it beside its owner.", order=by("id")
+    )
+    custom_fields: list[CustomFieldValue] = custom_values("Account")
+    possible_duplicates: list[Annotated["Account", strawberry.lazy("api.accounts")]] = batched(
+        _like_accounts, "Other accounts that may be the same: by name, legal form aside, or by domain."
     )
     contacts: Connection[Annotated["Contact", strawberry.lazy("api.accounts")]] = connection(
         "account_id", "Its people."
@@ -88,10 +122,30 @@ class Account(Record):
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
         "account_id", "What was done on it and on what hangs on it, newest first."
     )
+    quotes: Connection[Annotated["Quote", strawberry.lazy("api.commerce")]] = connection(
+        "account_id", "What it was offered."
+    )
+    orders: Connection[Annotated["Order", strawberry.lazy("api.commerce")]] = connection(
+        "account_id", "What it bought."
+    )
+    payments: Connection[Annotated["Payment", strawberry.lazy("api.commerce")]] = connection(
+        "account_id", "What it owes and paid, by due day."
+    )
+    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
+        "subject_id", "Its documents, newest first.", where={"subject_kind": "Account"}
+    )
 
 
-@node(accounts.ContactPoint, hidden=STAMPS | {"contact_id", "value", "match_key"})
-class ContactPoint:
+@node(accounts.AccountTeamMember, order=by("id"), hidden=RECORD_HIDDEN | {"account_id"})
+class AccountTeamMember(Record):
+    """A colleague who works on an account beside its owner."""
+
+    user: User | None = to_one("user_id", "The colleague.")
+    role: Role = column("What the colleague does for it.")
+
+
+@node(accounts.ContactPoint, hidden=RECORD_HIDDEN | {"contact_id", "value", "match_key"})
+class ContactPoint(Record):
     """One address of a person on one channel, shown with its middle hidden."""
 
     channel: Channel = column("The channel.")
@@ -108,7 +162,7 @@ async def _contactability(
     return await channel_decisions(context, ids, purpose)
 
 
-@node(accounts.Contact, hidden=RECORD_HIDDEN | {"erased_at", "source", "external_id"})
+@node(accounts.Contact, hidden=RECORD_HIDDEN | {"merged_into_id", "erased_at", "source", "external_id"})
 class Contact(Record):
     """A person, at an account or known from a lead alone."""
 
@@ -117,8 +171,15 @@ class Contact(Record):
     buying_role: BuyingRole | None = column("What the person decides in purchases.")
     account: Account | None = to_one("account_id", "The organisation where the person works.")
     contact_points: list[ContactPoint] = many("contact_id", "The person's addresses.", order=by("id"))
+    custom_fields: list[CustomFieldValue] = custom_values("Contact")
+    possible_duplicates: list[Annotated["Contact", strawberry.lazy("api.accounts")]] = batched(
+        _like_contacts, "Other contacts that may be the same: by an address, or by name at the same account."
+    )
     contactability: list[ChannelDecision] = batched(
         _contactability, "Whether the person may be contacted for a purpose now, channel by channel."
+    )
+    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
+        "subject_id", "Its documents, newest first.", where={"subject_kind": "Contact"}
     )
 
 
@@ -130,6 +191,7 @@ class AccountFilter:
     region: str | None = in_region("The region's key, or its label in either language.")
     owner_id: strawberry.ID | None = names("User", "owner_id", "The colleague who answers for it.")
     search: str | None = contains("name", "A part of the name, upper and lower case alike.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @strawberry.input(description="Which contacts; all conditions hold together.")
@@ -138,6 +200,7 @@ class ContactFilter:
 
     account_id: strawberry.ID | None = names("Account", "account_id", "The organisation.")
     search: str | None = contains("name", "A part of the name, upper and lower case alike.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @roots
