@@ -1,16 +1,19 @@
 """Pipelines, stages and opportunities in the schema, and the total of each stage."""
 
-from datetime import date
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, cast
+from operator import ge, le
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.engine import RowMapping
 
-from api.accounts import Account
+from api.accounts import Account, Contact
 from api.context import Context, Info
+from api.leads import Lead, MoneyInput
 from api.people import User
 from api.reads import (
     STAMPS,
@@ -18,9 +21,13 @@ from api.reads import (
     Money,
     Node,
     View,
+    batched,
     by,
     column,
     computed,
+    connection,
+    contains,
+    equals,
     id_of,
     listing,
     localized,
@@ -32,18 +39,55 @@ from api.reads import (
     node,
     roots,
     shape_of,
+    since,
     to_one,
+    until,
 )
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import enum
 from domain import deals, kernel
-from domain.kernel import totals_visible
+from domain.accounts import BuyingRole
+from domain.deals import CommitteeSeat, ForecastCategory, Influence, Stance
+from domain.kernel import Invalid, Text, rows_visible, totals_visible
+from domain.people import Territory
 
 if TYPE_CHECKING:
     from api.activities import Activity
+    from api.attachments import Attachment
+    from api.commerce import Order, Payment, Quote
 
 
-@node(deals.Stage, order=by("position", "id"), hidden=STAMPS | {"expected_days", "default_forecast_category"})
+enum(
+    ForecastCategory,
+    "How sure a deal counts in the forecast.",
+    PIPELINE="It may come.",
+    BEST_CASE="It comes if all goes well.",
+    MOST_LIKELY="It comes, most likely.",
+    COMMIT="Its owner answers for it.",
+    CLOSED="It is won.",
+    OMITTED="It does not count.",
+)
+enum(
+    Stance,
+    "How a person stands towards a deal.",
+    SUPPORTS="For it.",
+    NEUTRAL="Neither for nor against it.",
+    OPPOSES="Against it.",
+    UNKNOWN="Nobody knows yet.",
+)
+enum(
+    Influence,
+    "How much a person's word counts in a decision.",
+    HIGH="It decides.",
+    MEDIUM="It is heard.",
+    LOW="It counts little.",
+)
+
+STALLED_LIMIT = 366 * 20
+"""Twenty years, in days."""
+
+
+@node(deals.Stage, order=by("position", "id"), hidden=STAMPS - {"version"})
 class Stage(Node):
     """One step of a pipeline."""
 
@@ -52,38 +96,118 @@ class Stage(Node):
     position: int = column("Its place in the pipeline, from 0.")
     is_closed: bool = column("Whether deals end here.")
     is_won: bool = column("Whether deals that end here are won.")
+    expected_days: int | None = column("In how many days a deal is expected to leave it.")
+    default_forecast_category: ForecastCategory = column("How a deal counts that enters it.")
+    retired_at: datetime | None = column("Since when no deal enters it; null while deals do.")
+    version: int = column("Grows with every stored change; what an edit's `expectedVersion` compares.")
     pipeline: Annotated["Pipeline", strawberry.lazy("api.deals")] = to_one(
         "pipeline_id", "The pipeline to which it belongs."
     )
 
 
-@node(deals.Pipeline, order=by("id"), hidden=STAMPS)
+@node(deals.Pipeline, order=by("id"), hidden=(STAMPS - {"version"}) | {"territory_id"})
 class Pipeline(Node):
-    """An ordered set of stages for one kind of business."""
+    """An ordered set of stages for one kind of business, everywhere or in one region."""
 
     key: str = column("The pipeline's key.")
     label: str = localized("label", "The pipeline's name in the reader's language.")
-    stages: list[Stage] = many("pipeline_id", "Its stages in their order.")
+    region: str | None = column("The key of the region that it is for; null where it is for all.")
+    version: int = column("Grows with every stored change; what an edit's `expectedVersion` compares.")
+    stages: list[Stage] = many(
+        "pipeline_id", "Its stages in their order; those that are retired come last, and say so."
+    )
 
 
-@node(
-    deals.Opportunity,
-    hidden=RECORD_HIDDEN | {
-        "pipeline_id", "territory_id", "lead_id", "loss_reason", "forecast_category", "opened_at", "stage_entered_at", "closed_at", "source", "external_id",
-    },
-)  # fmt: skip
+@node(deals.StageTransition, order=by("entered_at", "id"), hidden=frozenset({"opportunity_id", "import_batch_id"}))
+class StageTransition:
+    """One stay of a deal in a stage."""
+
+    from_stage: Stage | None = to_one("from_stage_id", "The stage before; null where the deal began.")
+    to_stage: Stage = to_one("to_stage_id", "The stage.")
+    entered_at: datetime = column("When the deal entered it.")
+    left_at: datetime | None = column("When the deal left it; null while it stays.")
+
+    @computed("How many whole days it stayed, or has stayed by now.")
+    async def days(self, info: Info) -> int:
+        """Count them."""
+        return ((self.left_at or info.context.now) - self.entered_at).days
+
+
+@node(deals.OpportunityContactRole, order=by("id"), hidden=RECORD_HIDDEN | {"opportunity_id"})
+class OpportunityContactRole(Record):
+    """One member of a deal's buying committee."""
+
+    contact: Contact | None = to_one("contact_id", "The person.")
+    role: BuyingRole = column("What the person decides here.")
+    stance: Stance = column("How the person stands towards the deal.")
+    influence: Influence | None = column("How much the person's word counts.")
+    covered_at: datetime | None = column("When we first spoke with the person about it; null while we did not.")
+
+
+@strawberry.type(description="Which of the roles that a deal needs somebody has spoken to.")
+class CommitteeCoverage:
+    """How the schema shows the domain's coverage."""
+
+    percent: int = strawberry.field(description="Covered needed roles over needed roles, 0 to 100.")
+    covered: list[BuyingRole] = strawberry.field(description="Needed roles whose people we spoke to.")
+    uncovered: list[BuyingRole] = strawberry.field(
+        description="Needed roles whose people we know and did not speak to."
+    )
+    unknown: list[BuyingRole] = strawberry.field(description="Needed roles of which we know nobody.")
+
+
+async def _coverage(context: Context, ids: list[UUID]) -> Mapping[UUID, deals.CommitteeCoverage]:
+    seat = deals.OpportunityContactRole
+    rows = await context.rows(
+        select(seat.opportunity_id, seat.role, seat.covered_at).where(
+            seat.opportunity_id.in_(ids), rows_visible(seat, context.reader)
+        )
+    )
+    seats: dict[UUID, list[CommitteeSeat]] = {id: [] for id in ids}
+    for row in rows:
+        seats[row["opportunity_id"]].append(CommitteeSeat(row["role"], row["covered_at"] is not None))
+    return {id: deals.committee_coverage(seated) for id, seated in seats.items()}
+
+
+@node(deals.Opportunity, hidden=RECORD_HIDDEN | {"territory_id", "source", "external_id"})
 class Opportunity(Record):
     """A qualified potential deal with an amount and a date."""
 
     name: str = column("What it is about.")
+    pipeline: Pipeline = to_one("pipeline_id", "The pipeline through which it goes.")
     stage: Stage = to_one("stage_id", "Where it stands.")
     amount: Money | None = money("amount_minor", "currency", "What it is worth.")
     close_date: date | None = column("When it is expected to close.")
+    forecast_category: ForecastCategory | None = column("How sure it counts in the forecast.")
+    declared_probability: int | None = column("How sure its owner is, 0 to 100.")
+    next_step: str | None = column("What is to be done next.")
     account: Account | None = to_one("account_id", "The customer.")
     owner: User | None = to_one("owner_id", "The colleague who leads it.")
+    lead: Lead | None = to_one("lead_id", "The lead from which it came.")
     primary_competitor: str | None = column("The key of the competitor that counts most.")
+    opened_at: datetime = column("When it was opened.")
+    stage_entered_at: datetime = column("Since when it has stood in its stage.")
+    closed_at: datetime | None = column("When it was won or lost; null while it is open.")
+    loss_reason: str | None = column("Why it was lost.")
+    contact_roles: list[OpportunityContactRole] = many("opportunity_id", "Its buying committee.")
+    committee_coverage: CommitteeCoverage | None = batched(
+        _coverage, "Which of the roles that a deal needs somebody has spoken to."
+    )
+    transitions: list[StageTransition] = many("opportunity_id", "Its stays in stages, in their order.")
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
         "opportunity_id", "What was done on it, newest first."
+    )
+    quotes: Connection[Annotated["Quote", strawberry.lazy("api.commerce")]] = connection(
+        "opportunity_id", "What was offered on it."
+    )
+    orders: Connection[Annotated["Order", strawberry.lazy("api.commerce")]] = connection(
+        "opportunity_id", "What was bought on it."
+    )
+    payments: Connection[Annotated["Payment", strawberry.lazy("api.commerce")]] = connection(
+        "opportunity_id", "What is owed and was paid on it, by due day."
+    )
+    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
+        "subject_id", "Its documents, newest first.", where={"subject_kind": "Opportunity"}
     )
 
 
@@ -117,6 +241,32 @@ def _is_open(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]
     return view.column("stage_id").in_(select(deals.Stage.id).where(deals.Stage.is_closed.is_(not wanted)))
 
 
+def _amount(name: str, compare: Callable[[Any, Any], Any]) -> Callable[..., ColumnElement[bool]]:
+    def clause(view: View, value: MoneyInput, _context: Context) -> ColumnElement[bool]:
+        asked = kernel.money(value.amount, value.currency, ("filter", name))
+        return and_(view.column("currency") == asked.currency, compare(view.column("amount_minor"), asked.amount_minor))
+
+    return clause
+
+
+def _stalled(view: View, days: int, context: Context) -> ColumnElement[bool]:
+    if not 0 <= days <= STALLED_LIMIT:
+        words = Text(f"stalledDays 必须在 0 到 {STALLED_LIMIT} 之间", f"stalledDays must be from 0 to {STALLED_LIMIT}")
+        raise Invalid(words, ("filter", "stalledDays"))
+    waiting = view.column("stage_entered_at") <= context.now - timedelta(days=days)
+    return and_(waiting, _is_open(view, wanted=True, _context=context))
+
+
+def _in_region(view: View, value: str, _context: Context) -> ColumnElement[bool]:
+    word = value.strip().lower()
+    columns = (Territory.key, Territory.label_zh, Territory.label_en)
+    named = select(Territory.id).where(or_(*(func.lower(column) == word for column in columns)))
+    top = named.cte("inside", recursive=True)
+    inside = top.union(select(Territory.id).where(Territory.parent_id == top.c.id))
+    # Who may not see whose a deal is may not ask where it is either.
+    return view.column("territory_id", "owner").in_(select(inside.c.id))
+
+
 @strawberry.input(description="Which opportunities; all conditions hold together.")
 class OpportunityFilter:
     """Conditions on opportunities."""
@@ -125,6 +275,16 @@ class OpportunityFilter:
     owner_id: strawberry.ID | None = names("User", "owner_id", "The colleague who leads it.")
     account_id: strawberry.ID | None = names("Account", "account_id", "The customer.")
     open: bool | None = matching(_is_open, "True: not closed yet; false: closed.")
+    pipeline_id: strawberry.ID | None = names("Pipeline", "pipeline_id", "The pipeline.")
+    stage_id: strawberry.ID | None = names("Stage", "stage_id", "The stage.")
+    region: str | None = matching(_in_region, "The region's key, or its label in either language; what lies in it too.")
+    close_date_since: date | None = since("close_date", "Expected to close on or after this day.")
+    close_date_before: date | None = until("close_date", "Expected to close before this day.")
+    amount_from: MoneyInput | None = matching(_amount("amountFrom", ge), "Worth this amount at least, in its currency.")
+    amount_to: MoneyInput | None = matching(_amount("amountTo", le), "Worth this amount at most, in its currency.")
+    stalled_days: int | None = matching(_stalled, "Open, and in its stage for at least so many days.")
+    forecast_category: ForecastCategory | None = equals("forecast_category", "How sure it counts in the forecast.")
+    search: str | None = contains("name", "A part of the name, upper and lower case alike.")
 
 
 @strawberry.type(description="What the reader's opportunities of one stage add up to.")
@@ -165,6 +325,7 @@ async def _pipeline_by_stage(context: Context, pipeline_id: strawberry.ID | None
         if pipeline_id
         else or_(stage.pipeline_id == default, sums.c.count > 0)
     )
+    wanted = and_(wanted, or_(stage.retired_at.is_(None), sums.c.count > 0))
     statement = (
         select(*shape.select(view), sums.c.currency, sums.c.count, sums.c.amount)
         .select_from(view.table.outerjoin(sums, sums.c.stage_id == stage.id))

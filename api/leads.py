@@ -1,25 +1,29 @@
-"""Leads in the schema, and their capture."""
+"""Leads in the schema: what they say, where they stand, and what became of them."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import strawberry
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, or_
 
-from api.accounts import Contact
+from api.accounts import Account, Contact
 from api.context import Context, Info
-from api.mutations import UserError, given, mutation, refusals, text
 from api.people import User
 from api.reads import (
+    SHAPES,
     Connection,
     Money,
     View,
     by,
     column,
+    computed,
+    derived,
     equals,
     listing,
     load_one,
+    many,
     matching,
     money,
     names,
@@ -31,13 +35,16 @@ from api.reads import (
 )
 from api.records import RECORD_HIDDEN, Record
 from api.regions import in_region
-from api.scalars import JSON, enum
-from domain import kernel, leads
-from domain.kernel import Invalid, Role, Text
-from domain.leads import LeadGrade, LeadStatus
+from api.scalars import enum
+from domain import leads
+from domain.accounts import Channel
+from domain.kernel import Invalid, Text
+from domain.leads import DuplicateVerdict, LeadGrade, LeadStatus
 
 if TYPE_CHECKING:
     from api.activities import Activity
+    from api.attachments import Attachment
+    from api.deals import Opportunity
 
 enum(
     LeadStatus,
@@ -51,14 +58,57 @@ enum(
     DISQUALIFIED="Not worth a deal.",
 )
 enum(LeadGrade, "How promising a lead is.", A="Very.", B="Fairly.", C="Little.", D="Hardly.")
+enum(
+    DuplicateVerdict,
+    "How sure it is that a lead repeats another.",
+    NONE="It repeats none.",
+    POSSIBLE="The same name at the same company.",
+    CERTAIN="The same person: an address is the same.",
+)
 
 DORMANT_LIMIT = 24 * 366 * 20
 """Twenty years, in hours."""
 
 
+@strawberry.type(description="What a lead became.")
+class LeadConversion:
+    """What is stored of a conversion; the records are looked up when they are asked for."""
+
+    at: datetime = strawberry.field(description="When it was converted.")
+    account_id: strawberry.Private[UUID]
+    opportunity_id: strawberry.Private[UUID]
+    contact_id: strawberry.Private[UUID]
+
+    @computed("The deal; null where it is not the reader's to see.")
+    async def opportunity(self, info: Info) -> Annotated["Opportunity", strawberry.lazy("api.deals")] | None:
+        """Load it."""
+        found: Opportunity | None = await load_one(info.context, SHAPES["Opportunity"], self.opportunity_id)
+        return found
+
+    @computed("The account; null where it is not the reader's to see.")
+    async def account(self, info: Info) -> Account | None:
+        """Load it."""
+        found: Account | None = await load_one(info.context, shape_of(Account), self.account_id)
+        return found
+
+    @computed("The person; null where they are not the reader's to see.")
+    async def contact(self, info: Info) -> Contact | None:
+        """Load them."""
+        found: Contact | None = await load_one(info.context, shape_of(Contact), self.contact_id)
+        return found
+
+
+CONVERSION = ("converted_at", "converted_account_id", "converted_opportunity_id", "contact_id")
+
+
+def _conversion(at: datetime | None, account_id: UUID, opportunity_id: UUID, contact_id: UUID) -> LeadConversion | None:
+    if at is None:
+        return None
+    return LeadConversion(at=at, account_id=account_id, opportunity_id=opportunity_id, contact_id=contact_id)
+
+
 @node(
-    leads.Lead, order=by("-captured_at", "-id"),
-    hidden=RECORD_HIDDEN | {"external_id", "channel", "territory_id", "brand_id", "assigned_at", "last_activity_at", "duplicate_verdict", "payload"},
+    leads.Lead, order=by("-captured_at", "-id"), hidden=RECORD_HIDDEN | {"external_id", "territory_id", "brand_id", "payload"},
 )  # fmt: skip
 class Lead(Record):
     """An unqualified expression of interest, tied to a person."""
@@ -66,21 +116,37 @@ class Lead(Record):
     name: str = column("The name that was given.")
     company: str | None = column("The company that was given.")
     source: str = column("Where it came from.")
+    channel: Channel | None = column("The way in which it came.")
     status: LeadStatus = column("Where it stands.")
     region: str | None = column("The key of its region.")
     industry: str | None = column("The key of its industry.")
     interest: str | None = column("What was asked for.")
     budget: Money | None = money("budget_minor", "currency", "What may be spent.")
     grade: LeadGrade | None = column("How promising it is.")
+    disqualify_reason: str | None = column("Why it was given up.")
     contact: Contact | None = to_one("contact_id", "The person.")
     captured_at: datetime = column("When it came in.")
+    assigned_at: datetime | None = column("Since when its owner has it.")
     first_responded_at: datetime | None = column("When somebody first genuinely replied.")
-    owner: User | None = to_one("owner_id", "The colleague who works on it.")
+    first_response_minutes: int | None = derived(
+        ("first_responded_at", "assigned_at", "captured_at"), leads.first_response_minutes,
+        "Whole minutes to the first genuine reply: from the assignment, or from the capture where no assignment came before the reply.",
+    )  # fmt: skip
+    last_activity_at: datetime = column("When anything was last done on it.")
+    owner: User | None = to_one("owner_id", "The colleague who works on it; null while it is open to claim.")
+    duplicate_verdict: DuplicateVerdict | None = column("How sure it is that it repeats another.")
     duplicate_of: Annotated["Lead", strawberry.lazy("api.leads")] | None = to_one(
         "duplicate_of_id", "The lead that this one repeats."
     )
+    duplicates: list[Annotated["Lead", strawberry.lazy("api.leads")]] = many(
+        "duplicate_of_id", "The leads that repeat this one."
+    )
+    converted_to: LeadConversion | None = derived(CONVERSION, _conversion, "What it became; null until it did.")
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
         "lead_id", "What was done on it, newest first."
+    )
+    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
+        "subject_id", "Its documents, newest first.", where={"subject_kind": "Lead"}
     )
 
 
@@ -96,6 +162,20 @@ def _dormant(view: View, hours: int, context: Context) -> ColumnElement[bool]:
     return view.column("last_activity_at") <= context.now - timedelta(hours=hours)
 
 
+def _unowned(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+    owner = view.column("owner_id")
+    return owner.is_(None) if wanted else owner.is_not(None)
+
+
+def _responded(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+    replied = view.column("first_responded_at")
+    return replied.is_not(None) if wanted else replied.is_(None)
+
+
+def _named(view: View, words: str, _context: Context) -> ColumnElement[bool]:
+    return or_(*(view.column(name).icontains(words, autoescape=True) for name in ("name", "company")))
+
+
 @strawberry.input(description="Which leads; all conditions hold together.")
 class LeadFilter:
     """Conditions on leads."""
@@ -105,6 +185,11 @@ class LeadFilter:
     region: str | None = in_region("The region's key, or its label in either language.")
     owner_id: strawberry.ID | None = names("User", "owner_id", "The colleague who works on it.")
     dormant_since_hours: int | None = matching(_dormant, "No activity for at least so many hours.")
+    grade: LeadGrade | None = equals("grade", "How promising it is.")
+    channel: Channel | None = equals("channel", "The way in which it came.")
+    unowned: bool | None = matching(_unowned, "True: open to claim; false: owned.")
+    responded: bool | None = matching(_responded, "True: somebody has genuinely replied; false: nobody has.")
+    search: str | None = matching(_named, "A part of the name or the company, upper and lower case alike.")
 
 
 @strawberry.input(description="An exact amount of one currency.")
@@ -115,66 +200,8 @@ class MoneyInput:
     currency: str = strawberry.field(description="The ISO 4217 code.")
 
 
-@strawberry.input(description="A lead to capture; source and externalId together name it once.")
-class CaptureLeadInput:
-    """What a capture takes."""
-
-    source: str = text("Where it comes from.", 200, required=True)
-    external_id: str = text("Its id there; the same source and id give the lead that is there.", 200, required=True)
-    name: str = text("The person's name.", 200, required=True)
-    company: str | None = text("The person's company.")
-    phone: str | None = text("A telephone number; numbers without a country code are Chinese.", 100)
-    email: str | None = text("An e-mail address.", 320)
-    region: str | None = text("The region's key, or its label in either language.", 200)
-    industry: str | None = text("The key of the industry.", 200)
-    budget: MoneyInput | None = strawberry.field(default=strawberry.UNSET, description="What may be spent.")
-    interest: str | None = text("What was asked for.", 5000)
-    payload: JSON | None = strawberry.field(
-        default=strawberry.UNSET, description="The form as it came in: a JSON object."
-    )
-
-
-@strawberry.type(description="The lead that was captured, or why it was not.")
-class LeadPayload:
-    """The answer to a capture."""
-
-    lead: Lead | None = strawberry.field(
-        default=None, description="The lead; null where it is not the reader's to see."
-    )
-    errors: list[UserError] = refusals()
-
-
-def _payload(input: CaptureLeadInput) -> dict[str, Any] | None:
-    payload = given(input.payload)
-    if payload is not None and not isinstance(payload, dict):
-        raise Invalid(Text("payload 必须是 JSON 对象", "payload must be a JSON object"), ("payload",))
-    return cast("dict[str, Any] | None", payload)
-
-
-def _budget(input: CaptureLeadInput) -> kernel.Money | None:
-    return kernel.money(input.budget.amount, input.budget.currency, ("budget",)) if input.budget else None
-
-
 @roots
 class LeadQueries:
     """The roots of this room."""
 
     leads: Connection[Lead] = listing("The leads that the reader sees, newest first.", filter=LeadFilter)
-
-
-@strawberry.type
-class LeadMutations:
-    """The mutations of this room."""
-
-    @mutation("Capture a lead once, and find or make the contact who holds its contact points.", Role.REP, Role.MANAGER)
-    async def capture_lead(
-        self, info: Info, input: Annotated[CaptureLeadInput, strawberry.argument(description="The lead.")]
-    ) -> LeadPayload | None:
-        """Capture it, and read it as the caller sees it."""
-        payload, budget = _payload(input), _budget(input)
-        async with info.context.open_uow() as uow:
-            lead = await leads.capture(
-                uow, source=input.source, external_id=input.external_id, name=input.name, company=given(input.company), phone=given(input.phone),
-                email=given(input.email), region=given(input.region), industry=given(input.industry), interest=given(input.interest), budget=budget, payload=payload,
-            )  # fmt: skip
-        return LeadPayload(lead=await load_one(info.context, shape_of(Lead), lead.id))

@@ -8,32 +8,45 @@ from graphql import GraphQLError, GraphQLField, GraphQLResolveInfo
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from api.accounts import AccountQueries
+from api.accounts import AccountMutations, AccountQueries
 from api.activities import ActivityMutations, ActivityQueries
 from api.assistant import AssistantMutations, AssistantQueries, Subscription
+from api.attachments import AttachmentMutations
 from api.audit import AuditQueries
+from api.commerce import CommerceMutations, CommerceQueries
 from api.consent import ConsentMutations
 from api.context import Context, Info
+from api.custom_fields import CustomFieldMutations, CustomFieldQueries
+from api.deal_mutations import DealMutations
 from api.deals import DealQueries
 from api.errors import FitText, report
 from api.knowledge import KnowledgeMutations, KnowledgeQueries
-from api.leads import LeadMutations, LeadQueries
+from api.lead_mutations import LeadMutations
+from api.leads import LeadQueries
 from api.operations.graphql import Observed
 from api.people import PeopleQueries
+from api.people_mutations import PeopleMutations
+from api.pipelines import PipelineMutations
 from api.reads import SHAPES, Node, computed, load_ref, read_id
+from api.saved_views import SavedViewMutations, SavedViewQueries
 from api.scalars import SCALARS
+from domain.kernel import Forbidden, Scope, Text
 
 PUBLIC = frozenset({"viewer"})
 """The roots that answer without a token."""
+OUT_OF_SCOPE = Text("此密钥不含所需的用途（scope）：{}", "this key lacks the scope {}")
 
 
 @strawberry.type(description="What can be read.")
 class Query(
     PeopleQueries,
     AccountQueries,
+    CustomFieldQueries,
     LeadQueries,
     DealQueries,
+    CommerceQueries,
     ActivityQueries,
+    SavedViewQueries,
     KnowledgeQueries,
     AssistantQueries,
     AuditQueries,
@@ -50,7 +63,21 @@ class Query(
 
 
 @strawberry.type(description="What can be done.")
-class Mutation(LeadMutations, ActivityMutations, ConsentMutations, KnowledgeMutations, AssistantMutations):
+class Mutation(
+    PeopleMutations,
+    AccountMutations,
+    CustomFieldMutations,
+    LeadMutations,
+    DealMutations,
+    PipelineMutations,
+    CommerceMutations,
+    ActivityMutations,
+    AttachmentMutations,
+    ConsentMutations,
+    KnowledgeMutations,
+    SavedViewMutations,
+    AssistantMutations,
+):
     """Every room's mutations."""
 
 
@@ -64,22 +91,33 @@ class SortieSchema(strawberry.Schema):
             report(error, execution_context.context)
 
 
-def _guarded(resolve: Callable[..., Any]) -> Callable[..., Any]:
+def scope_of(kind: str, name: str) -> Scope:
+    """What a service key needs for a root field: drafts are named draft…, imports have the word in their name."""
+    if kind != "Mutation":
+        return Scope.READ
+    if name.startswith("draft"):
+        return Scope.DRAFT
+    return Scope.IMPORT if "import" in name.lower() else Scope.WRITE
+
+
+def _guarded(resolve: Callable[..., Any], scope: Scope) -> Callable[..., Any]:
     def guarded(root: Any, info: GraphQLResolveInfo[Context], **arguments: Any) -> Any:
         context: Context = info.context
-        _ = context.reader
+        if not context.reader.may(scope):
+            raise Forbidden(Text(OUT_OF_SCOPE.zh.format(scope.value), OUT_OF_SCOPE.en.format(scope.value)))
         return resolve(root, info, **arguments)
 
     return guarded
 
 
-def _guard(fields: dict[str, GraphQLField]) -> None:
+def _guard(kind: str, fields: dict[str, GraphQLField]) -> None:
     for name, declared in fields.items():
         if name not in PUBLIC:
+            scope = scope_of(kind, name)
             if declared.subscribe is not None:
-                declared.subscribe = _guarded(declared.subscribe)
+                declared.subscribe = _guarded(declared.subscribe, scope)
             elif declared.resolve is not None:
-                declared.resolve = _guarded(declared.resolve)
+                declared.resolve = _guarded(declared.resolve, scope)
 
 
 def build_schema() -> SortieSchema:
@@ -95,7 +133,7 @@ def build_schema() -> SortieSchema:
     )
     for kind in (schema._schema.query_type, schema._schema.mutation_type, schema._schema.subscription_type):  # noqa: SLF001 - Strawberry has no other way in
         if kind is not None:
-            _guard(kind.fields)
+            _guard(kind.name, kind.fields)
     return schema
 
 

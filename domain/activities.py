@@ -26,7 +26,7 @@ from domain.kernel import (
     load,
     not_found,
 )
-from domain.leads import Lead, touch
+from domain.leads import Lead, LeadStep, check_step, touch
 
 
 class ActivityKind(StrEnum):
@@ -102,12 +102,16 @@ class Activity(Record):
 
 async def log(
     uow: UnitOfWork, *, related_to: Ref, kind: ActivityKind, subject: str, body: str | None = None, occurred_at: datetime | None = None,
-    client_key: str | None = None, owner_id: UUID | None = None,
+    client_key: str | None = None, owner_id: UUID | None = None, reply: bool = False,
 ) -> Activity:  # fmt: skip
     """Log an activity on a record that the actor sees; the same client key of the same actor gives the one that is there.
 
+    A `reply` is one to a lead by whoever works on it: a genuine one stops the lead's response clock and moves its status, as
+    any activity of such a kind does.
+
     Raises NotFound for an absent or foreign record, KeyReused for the same key with other input, Invalid for an empty or
-    overlong subject, an overlong body, or an instant more than a day ahead.
+    overlong subject, an overlong body, an instant more than a day ahead, or a reply of a kind that reaches nobody; and what
+    `leads.check_step` raises for a reply.
     """
     given = {
         "related": str(related_to),
@@ -129,6 +133,8 @@ async def log(
             return known
     _check(uow, subject, body, occurred_at)
     record = await _related(uow, related_to)
+    if reply:
+        _check_reply(uow, record, kind)
     links = _links(record)
     activity = Activity(
         id=uow.new_id(), kind=kind, subject=subject.strip(), body=body, occurred_at=occurred_at or uow.now, owner_id=owner_id or uow.actor.user_id,
@@ -158,6 +164,15 @@ def _check(uow: UnitOfWork, subject: str, body: str | None, occurred_at: datetim
         )
     if occurred_at is not None and occurred_at > uow.now + timedelta(days=1):
         raise Invalid(Text("发生时间不能晚于一天之后", "occurredAt is more than a day ahead"), ("occurredAt",))
+
+
+def _check_reply(uow: UnitOfWork, record: Record, kind: ActivityKind) -> None:
+    if kind not in RESPONSES:
+        words = Text("任务和备注不算答复客户", "a task or a note is no reply to anybody")
+        raise Invalid(words, ("kind",))
+    if not isinstance(record, Lead):
+        raise not_found("Lead", ("leadId",))
+    check_step(uow, record, LeadStep.RESPOND)
 
 
 async def _related(uow: UnitOfWork, related_to: Ref) -> Record:

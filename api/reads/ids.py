@@ -29,6 +29,10 @@ PREFIXES = {
     "ContactPoint": "cpt",
     "AccountTeamMember": "atm",
     "CustomField": "cfd",
+    "RoleGrant": "grt",
+    "ServiceKey": "key",
+    "Territory": "ter",
+    "Brand": "brd",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")
