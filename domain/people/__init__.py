@@ -15,6 +15,7 @@ from domain.people.keys import (
     PREFIX,
     USUAL_DAYS,
     add_service_key,
+    days_of_use,
     key_presented,
     key_used,
     revoke_service_key,
@@ -30,7 +31,7 @@ from domain.people.users import add_user, disable_user, enable_user, normal_emai
 __all__ = [
     "BY_ACCOUNT", "BY_BRAND", "BY_TERRITORY", "NOBODY", "PREFIX", "USUAL_DAYS", "Brand", "KeySecret", "Password", "RoleGrant", "ServiceKey",
     "SignInSession", "Territory", "User", "accounts_named", "add_brand", "add_service_key", "add_territory", "add_user", "begin_session",
-    "check_password", "check_seller", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role",
+    "check_password", "check_seller", "days_of_use", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role",
     "hashed", "held_grants", "key_presented", "key_used", "normal_email", "normal_password", "reaches_of", "revoke_role", "revoke_service_key",
     "role_codes", "session_of", "set_password", "sign_in", "standing", "update_user", "user_id_of", "user_of", "with_ancestors", "with_descendants",
 ]  # fmt: skip

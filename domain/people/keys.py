@@ -120,6 +120,12 @@ async def key_presented(connection: AsyncConnection, token: str, now: datetime) 
     return Presented(id, row.user_id, frozenset(map(Scope, row.scopes)), row.expires_at, row.last_used_on)
 
 
+async def days_of_use(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, date | None]:
+    """The last day on which somebody came with each of the keys."""
+    used = await connection.execute(select(KeySecret.key_id, KeySecret.last_used_on).where(KeySecret.key_id.in_(ids)))
+    return dict(used.tuples().all())
+
+
 async def key_used(uow: UnitOfWork, key_id: UUID) -> None:
     """Remember that somebody came with a key today."""
     await uow.session.execute(update(KeySecret).where(KeySecret.key_id == key_id).values(last_used_on=uow.now.date()))

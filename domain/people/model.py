@@ -42,7 +42,7 @@ class Territory(Record):
     """A sales region, part of a larger one or not; its key is what records call their region."""
 
     __tablename__ = "territories"
-    __access__ = Access(sights(tuple(Role), Everyone()))
+    __access__ = Access(sights(tuple(Role), Everyone(), frozenset({"parent"})))
 
     key: Mapped[str] = mapped_column(unique=True)
     label_zh: Mapped[str]
