@@ -23,7 +23,7 @@ from domain import people
 from domain.kernel import SYSTEM, Database, Role
 from domain.ledger import LedgerRecorder
 from migrations import migrate
-from tests.installation import READY_SECONDS, ROOT, Home, running
+from tests.installation import COMMAND, READY_SECONDS, ROOT, Home, running
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +305,32 @@ def test_a_socket_with_a_bad_token_or_of_another_kind_is_closed(address: str) ->
         assert closing_code(bad) == 4403
     with socket(address, "graphql-ws") as old:
         assert closing_code(old) == 4406
+
+
+def test_a_demo_load_that_was_killed_is_begun_anew(home: Home) -> None:
+    """Without the mark the half company that is left counts as a database with data, and stays."""
+    home.path.mkdir()
+    loading = subprocess.Popen([*COMMAND, "demo"], env=home.environment(), cwd=home.path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + READY_SECONDS
+    while not _accounts(home) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    loading.kill()
+    loading.wait()
+    half = _accounts(home)
+    assert half
+    again = home.run("demo")
+    assert again.returncode == 0, again.stderr
+    assert _accounts(home) == 16 > half
+    assert (home.path / "half-loaded-sortie.db").exists()
+
+
+def _accounts(home: Home) -> int:
+    if not (home.path / "sortie.db").exists():
+        return 0
+    with sqlite3.connect(home.path / "sortie.db") as database:
+        try:
+            count = database.execute("SELECT count(*) FROM accounts").fetchone()[0]
+        except sqlite3.OperationalError:
+            count = 0
+    database.close()
+    return int(count)
