@@ -6,6 +6,7 @@ from uuid import UUID
 
 import strawberry
 
+from api.attachments import Attachment
 from api.context import Info
 from api.mutations import UserError, given, mutation, refusals, text
 from api.people import Actor
@@ -19,6 +20,7 @@ from api.reads import (
     listing,
     load_one,
     names_any,
+    newest,
     node,
     read_id,
     roots,
@@ -66,6 +68,9 @@ class Activity(Node):
     occurred_at: datetime = column("When it was done.")
     related_to: Node | None = to_any("related_kind", "related_id", "The record that it is about.")
     actor: Actor | None = derived(("owner_id", "created_by_kind", "created_by_id"), doer, "Who did it.")
+    attachments: list[Attachment] = newest(
+        "subject_id", "Its documents, newest first.", where={"subject_kind": "Activity"}
+    )
 
 
 @strawberry.input(description="Which activities; all conditions hold together.")

@@ -1,7 +1,9 @@
 """The one form of every mutation: an input, a unit of work, a payload, and refusals told in it."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 import strawberry
 from strawberry.extensions.field_extension import FieldExtension
@@ -11,9 +13,10 @@ from strawberry.utils.str_converters import to_camel_case
 
 from api.context import Info
 from api.scalars import enum
-from domain.kernel import ErrorCode, Forbidden, Invalid, Role, SalesError, Text, Unauthenticated
+from domain.kernel import ErrorCode, Forbidden, Invalid, Record, Role, SalesError, Text, Unauthenticated, once
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound=Record)
 FORBIDDEN = Text("您的角色不允许这样做", "your role does not allow this")
 
 enum(
@@ -124,3 +127,16 @@ def changes(input: Any, *names: str, **renamed: str) -> dict[str, Any]:
     wanted = {name: name for name in names} | renamed
     values = {domain: getattr(input, name) for name, domain in wanted.items()}
     return {name: value for name, value in values.items() if value is not strawberry.UNSET}
+
+
+async def create_once(
+    info: Info, input: Any, model: type[R], operation: Callable[..., Awaitable[R]], words: dict[str, Any]
+) -> UUID:
+    """The id of the record that an operation makes of words, or made before of the same input under its client key.
+
+    Raises KeyReused when the key came with other words, and what the operation does.
+    """
+    name = info.field_name
+    async with info.context.open_uow() as uow:
+        row = await once(uow, input.client_key, name, words, model, partial(operation, uow, **words))
+    return row.id

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, ForeignKey, FromClause, Index, false, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain import people
 from domain.kernel import (
     Access,
     Actor,
@@ -65,7 +66,7 @@ class SavedView(Record):
             Owned()
             | Matching("shared_with", (SharedWith.EVERYONE,))
             | Matching("shared_with", (SharedWith.TERRITORY,), AtOrAbove()),
-            frozenset({"filter", "order_by", "columns", "territory", "owner"}),
+            frozenset({"filter", "order_by", "columns", "region", "owner"}),
         )
     )
 
@@ -76,6 +77,7 @@ class SavedView(Record):
     order_by: Mapped[str | None]
     columns: Mapped[list[str]]
     shared_with: Mapped[SharedWith]
+    region: Mapped[str | None]
     territory_id: Mapped[UUID | None] = mapped_column(ForeignKey("territories.id"))
 
     __table_args__ = (
@@ -84,7 +86,11 @@ class SavedView(Record):
     )
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+async def _checked(uow: UnitOfWork, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given of a list, as it is stored.
+
+    Raises Invalid for a name that is empty or too long, and a region that names no territory of the actor's.
+    """
     values = dict(given)
     if "name" in values:
         values["name"] = (values["name"] or "").strip()
@@ -94,30 +100,33 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, empty in (("filter", {}), ("columns", []), ("shared_with", SharedWith.NOBODY)):
         if name in values and values[name] is None:
             values[name] = empty
+    if "region" in values:
+        territory = await people.find_territory(uow.session, values["region"])
+        if values["region"] and (territory is None or not _reaches(uow.actor, territory.id)):
+            raise Invalid(Text("只能共享给您所在的区域", "you share with regions of your own"), ("region",))
+        values["region"] = territory.key if territory else None
+        values["territory_id"] = territory.id if territory else None
     return values
 
 
-async def _check_sharing(uow: UnitOfWork, view: SavedView) -> None:
-    """Refuse a territory without need, and one in which the actor has nothing to say."""
+def _reaches(actor: Actor, territory_id: UUID) -> bool:
+    within = any(territory_id in reach.territory_ids for reach in actor.reaches)
+    return within or actor.has(Role.SALES_OPS, Role.ADMIN)
+
+
+def _check_sharing(view: SavedView) -> None:
     if (view.territory_id is not None) != (view.shared_with is SharedWith.TERRITORY):
-        words = Text(
-            "只有共享给区域时才填区域，也必须填", "a territory goes with sharing with it, and the other way round"
-        )
-        raise Invalid(words, ("territory",))
-    if view.territory_id is None or uow.actor.unrestricted:
-        return
-    reached = [reach.territory_ids for reach in uow.actor.reaches]
-    if not any(view.territory_id in ids for ids in reached) and not uow.actor.has(Role.SALES_OPS, Role.ADMIN):
-        raise Invalid(Text("只能共享给您所在的区域", "you share with territories of your own"), ("territory",))
+        words = Text("共享给区域时须填区域，否则不填", "a region goes with sharing with it, and the other way round")
+        raise Invalid(words, ("region",))
 
 
 async def create_saved_view(
     uow: UnitOfWork, *, name: str, entity_name: str, filter: Mapping[str, Any] | None = None, order_by: str | None = None, columns: Sequence[str] | None = None,
-    shared_with: SharedWith = SharedWith.NOBODY, territory_id: UUID | None = None,
+    shared_with: SharedWith = SharedWith.NOBODY, region: str | None = None,
 ) -> SavedView:  # fmt: skip
     """Keep a list for the actor; what its filter, order and columns mean the schema has checked.
 
-    Raises Invalid for a name that is empty or too long or a territory that is not the actor's, Conflict for too many lists.
+    Raises Invalid for a name that is empty or too long or a region that is not the actor's, Conflict for too many lists.
     """
     owner_id = uow.actor.user_id
     if owner_id is None:
@@ -125,11 +134,10 @@ async def create_saved_view(
     kept = select(SavedView.id).where(SavedView.owner_id == owner_id).limit(PER_PERSON)
     if len((await uow.session.execute(kept)).all()) == PER_PERSON:
         raise Conflict(Text(f"最多保存 {PER_PERSON} 个列表", f"{PER_PERSON} lists are kept at most"), ())
-    values = _checked({"name": name, "filter": filter, "columns": columns, "shared_with": shared_with})
-    view = SavedView(
-        id=uow.new_id(), owner_id=owner_id, entity_name=entity_name, order_by=order_by, territory_id=territory_id, **values
-    )  # fmt: skip
-    await _check_sharing(uow, view)
+    given = {"name": name, "filter": filter, "columns": columns, "shared_with": shared_with, "region": region}
+    values = await _checked(uow, given)
+    view = SavedView(id=uow.new_id(), owner_id=owner_id, entity_name=entity_name, order_by=order_by, **values)
+    _check_sharing(view)
     uow.session.add(view)
     uow.note("saved_view.created", view)
     await uow.session.flush()
@@ -150,13 +158,17 @@ async def load_own(uow: UnitOfWork, id: UUID, *, expected_version: int | None = 
 async def update_saved_view(
     uow: UnitOfWork, id: UUID, *, expected_version: int, changes: Mapping[str, Any]
 ) -> SavedView:
-    """Change `name`, `filter`, `order_by`, `columns`, `shared_with` or `territory_id` of one's own list.
+    """Change `name`, `filter`, `order_by`, `columns`, `shared_with` or `region` of one's own list.
 
     Raises NotFound, StaleVersion, Forbidden for another's list, Invalid as `create_saved_view` does.
     """
     view = await load_own(uow, id, expected_version=expected_version)
-    if view.change(_checked(changes)):
-        await _check_sharing(uow, view)
+    values = await _checked(uow, changes)
+    # Sharing otherwise than with a territory drops the one that was named.
+    if values.get("shared_with", SharedWith.TERRITORY) is not SharedWith.TERRITORY:
+        values |= {"region": None, "territory_id": None}
+    if view.change(values):
+        _check_sharing(view)
         uow.note("saved_view.updated", view)
     await uow.session.flush()
     return view

@@ -13,6 +13,8 @@ from domain.commerce import (
     PurchaseCycle,
     QuoteStrategy,
     StrategyKind,
+    needs_approval,
+    payment_status,
     purchase_cycle,
     quote_strategies,
     rounding_step,
@@ -249,3 +251,35 @@ def test_all_three_follow_a_floor_that_rises_by_a_tenth(quantity: int, list_yuan
     for before, after in zip(quote_strategies([line]), quote_strategies([dearer]), strict=True):
         assert after.price.amount_minor > before.price.amount_minor
         assert after.margin.amount_minor < before.margin.amount_minor
+
+
+# ---- approval and payment --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prices", "needed"),
+    [
+        ([(100, 100)], False),
+        ([(99, 100)], True),
+        ([(100, 90), (1, None)], True),
+        ([(100, 90), (89, 90)], True),
+        ([], False),
+    ],
+)
+def test_an_offer_below_a_floor_or_without_one_needs_approval(
+    prices: list[tuple[int, int | None]], needed: bool
+) -> None:
+    assert needs_approval(prices) is needed
+
+
+DAY = date(2026, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("received", "due_in", "status"),
+    [
+        (0, 0, "DUE"), (0, 1, "DUE"), (1, 0, "PARTLY"), (99, 5, "PARTLY"), (0, -1, "OVERDUE"), (99, -1, "OVERDUE"), (100, -9, "PAID"), (100, 9, "PAID"),
+    ],
+)  # fmt: skip
+def test_where_a_payment_stands_follows_from_amounts_and_days(received: int, due_in: int, status: str) -> None:
+    assert payment_status(100, received, DAY + timedelta(days=due_in), DAY) == status
