@@ -26,14 +26,15 @@ from demo.records import (
     StageRecord,
 )
 from demo.story import Story
-from domain import accounts, activities, commerce, consent, deals, leads, people, signals
+from domain import accounts, activities, commerce, consent, conversion, deals, leads, people, signals
 from domain.accounts import Account, Contact
 from domain.activities import Activity
 from domain.commerce import Item, Order, Quote, QuoteStatus
 from domain.consent import ConsentGrant, ConsentStatus
+from domain.conversion import Terms
 from domain.deals import Opportunity, Stage, StagePlan
 from domain.kernel import SYSTEM, Actor, Conflict, Database, Money, Ref, Role, Text, UnitOfWork, money
-from domain.leads import Lead
+from domain.leads import Lead, LeadStatus
 from domain.people import User
 from domain.signals import Fact, Signal
 from knowledge import Content, Facets, KnowledgeItem
@@ -83,6 +84,7 @@ class Loading:
     brands: dict[str, UUID] = field(default_factory=dict)
     stages: dict[str, dict[str, Stage]] = field(default_factory=dict)
     products: dict[str, UUID] = field(default_factory=dict)
+    deals: dict[str, UUID] = field(default_factory=dict)
 
     def at(self, days: int, salt: str) -> datetime:
         """The instant of something that happened that many days ago."""
@@ -209,6 +211,7 @@ async def _load_account(loading: Loading, key: str, record: AccountRecord) -> No
         facts = list(story.of_orders(Story(loading.now, key, account.ref()), record))
         for number, deal in enumerate(record.opportunities):
             opportunity = await _opportunity(uow, loading, account, contacts, deal)
+            loading.deals[deal.name] = opportunity.id
             await _log(uow, loading, opportunity.ref(), deal.activities)
             facts += story.of_deal(
                 Story(loading.now, f"{key}/{number}", opportunity.ref()), loading.company, record, deal
@@ -309,6 +312,7 @@ async def _load_leads(loading: Loading, batch: Sequence[tuple[int, LeadRecord]])
         async with loading.database.open_uow(loading.actors[owner]) as uow:
             for lead, record in cared_for:
                 await _log(uow, loading, lead.ref(), record.activities, since=lead.captured_at)
+                await _judge(uow, loading, lead.id, record)
     await _record(loading, facts)
 
 
@@ -319,11 +323,22 @@ async def _capture(uow: UnitOfWork, loading: Loading, external_id: str, record: 
         budget=None if record.budget is None else _yuan(record.budget), captured_at=loading.at(record.days, external_id),
         owner_id=None if record.owner is None else loading.users[record.owner],
     )  # fmt: skip
-    if record.status is not None or record.grade is not None:
-        lead.status, lead.grade = record.status or lead.status, record.grade or lead.grade
-        uow.note("lead.assessed", lead, {"status": lead.status.value})
     await _consents(uow, loading, lead.contact_id, record.consents)
     return lead
+
+
+async def _judge(uow: UnitOfWork, loading: Loading, lead_id: UUID, record: LeadRecord) -> None:
+    """What the owner made of a lead; that it is worked on follows from what was logged."""
+    if record.grade is not None:
+        await leads.update(uow, lead_id, changes={"grade": record.grade})
+    if record.status is LeadStatus.NURTURING:
+        await leads.nurture(uow, lead_id)
+    elif record.status is LeadStatus.QUALIFIED:
+        await leads.qualify(uow, lead_id)
+    elif record.status is LeadStatus.DISQUALIFIED:
+        await leads.disqualify(uow, lead_id, reason=record.reason)
+    elif record.status is LeadStatus.CONVERTED:
+        await conversion.convert(uow, lead_id, Terms(opportunity_id=loading.deals[record.deal]))
 
 
 # ---- knowledge -------------------------------------------------------------------------------------------------------

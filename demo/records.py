@@ -262,7 +262,7 @@ class LeadSignalRecord(_Written):
 
 
 class LeadRecord(_Written):
-    """An expression of interest."""
+    """An expression of interest; `reason` tells why it was given up, `deal` names what it became."""
 
     name: str
     company: str | None = None
@@ -279,6 +279,8 @@ class LeadRecord(_Written):
     owner: str | None = None
     status: LeadStatus | None = None
     grade: LeadGrade | None = None
+    reason: str = ""
+    deal: str = ""
     signals: list[LeadSignalRecord] = []
     competitors: list[MentionRecord] = []
     consents: list[ConsentRecord] = []

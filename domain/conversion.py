@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from domain import accounts, deals
 from domain.accounts import Account, Contact
 from domain.activities import Activity
-from domain.deals import Opportunity
+from domain.deals import Opportunity, OpportunityContactRole
 from domain.kernel import Base, Conflict, Invalid, Money, Ref, Text, UnitOfWork, load, rows_visible
 from domain.leads import WRITERS, Lead, LeadStatus, LeadStep, check_step
 from domain.people import Territory
@@ -137,9 +137,13 @@ async def _open(uow: UnitOfWork, lead: Lead, account: Account, terms: Terms) -> 
 
 
 async def _seat(uow: UnitOfWork, lead: Lead, contact: Contact, opportunity: Opportunity) -> None:
-    if contact.buying_role is not None:
-        spoken = lead.first_responded_at
-        await deals.set_contact_role(uow, opportunity, contact, contact.buying_role, covered_at=spoken)
+    there = (OpportunityContactRole.opportunity_id == opportunity.id) & (
+        OpportunityContactRole.contact_id == contact.id
+    )
+    seated = await uow.session.scalar(select(OpportunityContactRole.id).where(there).limit(1))
+    if contact.buying_role is not None and seated is None:
+        role, spoken = contact.buying_role, lead.first_responded_at
+        await deals.add_contact_role(uow, opportunity, contact, role, covered_at=spoken)
 
 
 async def _carry_activities(uow: UnitOfWork, lead: Lead) -> int:

@@ -323,6 +323,29 @@ async def test_leads_are_of_every_status_source_and_territory(demo: Loaded) -> N
     assert sum(row.owner_id is None for row in rows) >= 4
 
 
+async def test_each_lead_stands_where_its_owner_left_it(demo: Loaded) -> None:
+    written = Counter(
+        (lead.name, lead.status, lead.grade, lead.reason or None) for lead in records.leads() if lead.status
+    )
+    rows = await demo.rows(
+        select(Lead.name, Lead.status, Lead.grade, Lead.disqualify_reason).where(
+            Lead.status.not_in((LeadStatus.NEW, LeadStatus.ASSIGNED))
+        )
+    )
+    assert Counter(tuple(row) for row in rows) == written
+
+
+async def test_converted_leads_are_the_deals_that_they_became(demo: Loaded) -> None:
+    became = select(Lead.name, Opportunity.name, Lead.converted_account_id == Opportunity.account_id)
+    rows = await demo.rows(became.join(Opportunity, Opportunity.id == Lead.converted_opportunity_id))
+    written = [(lead.name, lead.deal, True) for lead in records.leads() if lead.status is LeadStatus.CONVERTED]
+    assert sorted(tuple(row) for row in rows) == sorted(written)
+    of_leads = select(Activity.opportunity_id).join(Lead, Lead.id == Activity.lead_id)
+    carried = await demo.rows(of_leads.where(Lead.status == LeadStatus.CONVERTED))
+    assert carried
+    assert all(row.opportunity_id is not None for row in carried)
+
+
 async def test_two_leads_repeat_others(demo: Loaded) -> None:
     rows = await demo.rows(
         select(Lead.duplicate_verdict, Lead.duplicate_of_id).where(Lead.duplicate_verdict != DuplicateVerdict.NONE)
