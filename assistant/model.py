@@ -102,6 +102,7 @@ class Generation(Record):
     """One answer: what was asked about what, who worded it, and what became of it."""
 
     __tablename__ = "generations"
+    __stays__ = "an answer is about the record of which it was asked"
     __access__ = Access(
         {
             Role.REP: Sight(Owned("requested_by_id"), GENERATION_FIELDS),
@@ -156,6 +157,7 @@ class GenerationPerson(Base):
 
     __tablename__ = "generation_persons"
     __unledgered__ = "tells which keys seal the answer's events, each of which shows it by its keys"
+    __stays__ = "the answer's events are sealed under the keys of those whom it named"
     __person__ = "contact_id"
     __erases__ = ("Generation", "generation_id")
 
@@ -208,6 +210,7 @@ class Citation(Base):
     """One source of an answer: a knowledge version, or a record as of an instant."""
 
     __tablename__ = "citations"
+    __stays__ = "a citation names the record that was read, as of then"
     __aggregate__ = ("Generation", "generation_id")
     __access__ = _parts(
         finance=Matching("supports_finance_sections", (True,), Through("generation_id", "Generation")),

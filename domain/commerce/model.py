@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, ForeignKey, Index, String, UniqueConstraint, event, inspect, select
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
+from domain.accounts import Account
 from domain.kernel import Access, Base, Conflict, Everyone, Money, Record, Role, Text, Through, sights
 
 
@@ -262,11 +263,19 @@ FROZEN = frozenset(
 """What a quote says to the customer; only where it stands may change after its issue."""
 
 
+def _goes_along(connection: Connection, quote: Quote) -> bool:
+    """Whether the quote's account was merged into the one to which the quote moves: the customer is the same."""
+    before = inspect(quote).attrs.account_id.history.deleted or [None]
+    into = select(Account.merged_into_id).where(Account.id == before[0])
+    return quote.account_id is not None and connection.scalar(into) == quote.account_id
+
+
 @event.listens_for(Quote, "before_update")
-def _keep_issued(_mapper: Mapper[Quote], _connection: Connection, quote: Quote) -> None:
+def _keep_issued(_mapper: Mapper[Quote], connection: Connection, quote: Quote) -> None:
     state = inspect(quote)
     before = state.attrs.status.history.deleted or [quote.status]
-    if before[0] in ISSUED and any(state.attrs[name].history.has_changes() for name in FROZEN):
+    changed = {name for name in FROZEN if state.attrs[name].history.has_changes()}
+    if before[0] in ISSUED and changed and not (changed == {"account_id"} and _goes_along(connection, quote)):
         raise Conflict(
             Text(f"报价 {quote.number} 已发出，不能再改", f"quote {quote.number} is issued: it cannot be changed"),
             ("id",),

@@ -15,12 +15,14 @@ from domain.consent.policy import (
     Decision,
     GrantFact,
     PurposeFact,
+    Statement,
     contactability,
     decide,
+    narrowed,
 )
-from domain.consent.service import contactability_of, ensure_purposes, receipt, record
+from domain.consent.service import contactability_of, ensure_purposes, narrow, receipt, record
 
 __all__ = [
     "CHANNEL_LABELS", "PREFERENCE", "ConsentDecision", "ConsentGrant", "ConsentReceipt", "ConsentStatus", "Decision", "GrantFact", "LawfulBasis", "Purpose", "PurposeFact",
-    "TrafficLight", "contactability", "contactability_of", "decide", "ensure_purposes", "receipt", "record",
+    "Statement", "TrafficLight", "contactability", "contactability_of", "decide", "ensure_purposes", "narrow", "narrowed", "receipt", "record",
 ]  # fmt: skip

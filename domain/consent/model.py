@@ -106,6 +106,7 @@ class ConsentReceipt(Base):
     """One decision as it was made: what was asked, what was answered, and which grants decided."""
 
     __tablename__ = "consent_receipts"
+    __stays__ = "a receipt says what was decided then, of whom"
     __person__ = "contact_id"
     __access__ = Access(
         sights(KEEPERS, _OF_VISIBLE_CONTACTS, frozenset({"evidence", "contact"})) | sights((Role.AUDITOR,), Everyone())

@@ -150,17 +150,23 @@ def contactability(
 def _standings(
     grants: Iterable[GrantFact], reachable: Collection[Channel], purpose: PurposeFact, at: datetime
 ) -> dict[Channel, _Standing]:
-    latest: dict[Channel, GrantFact] = {}
-    for grant in grants:
-        # A refusal holds as soon as it is known, even when the clock that wrote it is ahead of ours.
-        ahead = grant.occurred_at > at and grant.status is ConsentStatus.OPT_IN
-        if grant.purpose == purpose.code and not ahead:
-            latest[grant.channel] = max(latest.get(grant.channel, grant), grant, key=_precedence)
+    latest = _latest(grants, purpose.code, at)
     addressed = set(reachable) | NO_ADDRESS_NEEDED
     return {
         channel: _Standing(channel, _why(latest.get(channel), channel in addressed, purpose, at), latest.get(channel))
         for channel in PREFERENCE
     }
+
+
+def _latest(grants: Iterable[GrantFact], purpose: str, at: datetime) -> dict[Channel, GrantFact]:
+    """The statement that holds on each channel of which something was said."""
+    latest: dict[Channel, GrantFact] = {}
+    for grant in grants:
+        # A refusal holds as soon as it is known, even when the clock that wrote it is ahead of ours.
+        ahead = grant.occurred_at > at and grant.status is ConsentStatus.OPT_IN
+        if grant.purpose == purpose and not ahead:
+            latest[grant.channel] = max(latest.get(grant.channel, grant), grant, key=_precedence)
+    return latest
 
 
 def _precedence(grant: GrantFact) -> tuple[datetime, int, float, UUID]:
@@ -215,3 +221,48 @@ def _decision(
     )
     deciding = tuple(standing.grant.id for standing in standings if standing.grant is not None)
     return Decision(channel, verdict, None, reason, deciding)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is to be taken as said about one purpose on one channel."""
+
+    purpose: str
+    channel: Channel
+    status: ConsentStatus
+    occurred_at: datetime
+    effective_to: datetime | None
+
+
+def narrowed(one: Sequence[GrantFact], other: Sequence[GrantFact], at: datetime) -> list[Statement]:
+    """What has to be stated when two people turn out to be one, so that what held more strictly of either holds of both.
+
+    Where only one of them was asked, nobody was: what the other's addresses may be used for is unknown.
+    """
+    said = [*one, *other]
+    stated = []
+    for purpose in sorted({grant.purpose for grant in said}):
+        mine, theirs, merged = (_latest(grants, purpose, at) for grants in (one, other, said))
+        for channel in sorted({grant.channel for grant in said if grant.purpose == purpose}):
+            standing = [_holding(latest.get(channel), at) for latest in (mine, theirs)]
+            status, end = strictest = max(standing, key=_strictness)
+            if _strictness(_holding(merged.get(channel), at)) < _strictness(strictest):
+                instants = [grant.occurred_at for grant in said if (grant.purpose, grant.channel) == (purpose, channel)]
+                # A yes must not be ahead of now; what is stricter must not be older than what it holds against.
+                since = at if status is ConsentStatus.OPT_IN else max(at, *instants)
+                stated.append(Statement(purpose, channel, status, since, end))
+    return stated
+
+
+def _holding(grant: GrantFact | None, at: datetime) -> tuple[ConsentStatus, datetime | None]:
+    if grant is None:
+        return ConsentStatus.NOT_ASKED, None
+    ended = grant.effective_to is not None and grant.effective_to <= at
+    if ended and grant.status is ConsentStatus.OPT_IN:
+        return ConsentStatus.EXPIRED, None
+    return grant.status, grant.effective_to if grant.status is ConsentStatus.OPT_IN else None
+
+
+def _strictness(holding: tuple[ConsentStatus, datetime | None]) -> tuple[int, float]:
+    status, end = holding
+    return RESTRICTIVENESS.index(status), -(end or _NEVER).timestamp()

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain.accounts import Channel, Contact, ContactPoint
 from domain.consent.model import KEEPERS, ConsentGrant, ConsentReceipt, ConsentStatus, LawfulBasis, Purpose
-from domain.consent.policy import Decision, GrantFact, PurposeFact, contactability, decide
+from domain.consent.policy import Decision, GrantFact, PurposeFact, contactability, decide, narrowed
 from domain.kernel import Forbidden, Invalid, KeyReused, Text, UnitOfWork, fingerprint, load
 
 EVIDENCE_LENGTH = 10_000
@@ -201,3 +201,28 @@ async def _evidence(session: AsyncSession, grant_ids: Sequence[UUID]) -> str | N
         parts = (grant.channel.value, grant.status.value, grant.occurred_at.isoformat(timespec="seconds"), grant.source)
         lines.append(" · ".join([*parts, *(part for part in (grant.notice_version, grant.evidence) if part)]))
     return "\n".join(lines) or None
+
+
+async def narrow(uow: UnitOfWork, survivor_id: UUID, duplicate_id: UUID) -> int:
+    """State for the survivor of two contacts whatever held more strictly of either, and return how many statements that took.
+
+    The statements of both stay what they are; those of the duplicate are carried over by whoever merges.
+    """
+    said: dict[UUID, list[GrantFact]] = {survivor_id: [], duplicate_id: []}
+    for grant in await uow.session.scalars(select(ConsentGrant).where(ConsentGrant.contact_id.in_(said))):
+        fact = GrantFact(grant.id, grant.purpose, grant.channel, grant.status, grant.occurred_at, grant.effective_to)
+        said[grant.contact_id].append(fact)
+    stated = narrowed(said[survivor_id], said[duplicate_id], uow.now)
+    for one in stated:
+        grant = ConsentGrant(
+            id=uow.new_id(), contact_id=survivor_id, purpose=one.purpose, channel=one.channel, status=one.status, occurred_at=one.occurred_at,
+            recorded_at=uow.now, effective_to=one.effective_to, source="merge", recorded_by_kind=uow.actor.kind, recorded_by_id=uow.actor.user_id,
+        )  # fmt: skip
+        uow.session.add(grant)
+        uow.note(
+            "consent.narrowed",
+            grant.root(),
+            {"purpose": one.purpose, "channel": one.channel.value, "status": one.status.value},
+        )
+    await uow.session.flush()
+    return len(stated)

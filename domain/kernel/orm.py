@@ -71,6 +71,8 @@ class Base(DeclarativeBase):
     """The attribute with the id of the contact under whose key personal values enter the ledger."""
     __erases__: ClassVar[tuple[str, str] | None] = None
     """(class name, attribute with its id) of an aggregate that loses its personal values with the row's person."""
+    __stays__: ClassVar[str | None] = None
+    """Why rows go on naming a record that was merged into another; None: they come to name that one."""
 
     @classmethod
     def entity(cls) -> str:

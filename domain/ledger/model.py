@@ -25,6 +25,7 @@ class AuditEvent(Base):
 
     __tablename__ = "audit_events"
     __unledgered__ = "it is the ledger"
+    __stays__ = "what was noted stays as it was sealed"
     __access__ = Access(
         sights((Role.REP, Role.MANAGER), _OF_VISIBLE_GENERATIONS, _FIELDS)
         | sights((Role.AUDITOR, Role.DPO), Everyone(), _FIELDS)
@@ -118,6 +119,7 @@ class KeyHolder(Base):
 
     __tablename__ = "key_holders"
     __unledgered__ = "keys have no place in a log; their destruction is noted"
+    __stays__ = "a key stays theirs under whose name the ledger sealed with it"
 
     key_id: Mapped[UUID] = mapped_column(ForeignKey("person_keys.id"), primary_key=True)
     person_id: Mapped[UUID] = mapped_column(primary_key=True)
