@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import operations
+from api.cli import operations, people
 from api.cli.terminal import CHINESE, bar, bars, fail, pick, readable_errors, say, settings_of, with_database, words
 
 # Each command imports what it needs: `sortie --help` must not wait for the web, the database or the model.
@@ -33,6 +33,7 @@ audits = typer.Typer(help=pick("审计账本。", "Audit the ledger."), no_args_
 app.add_typer(imports, name="import")
 app.add_typer(audits, name="audit")
 operations.add_commands(app, audits)
+people.add_commands(app)
 
 Port = Annotated[int | None, typer.Option(help=pick("监听端口", "The port to listen on"), min=0, max=65_535)]
 Host = Annotated[str | None, typer.Option(help=pick("监听地址", "The address to listen on"))]

@@ -1,5 +1,6 @@
 """Who works here: users and systems, roles granted in a context and for a time, territories, brands, passwords, keys."""
 
+from domain.people.directory import Entry, Held, KeyEntry, directory, keys_of
 from domain.people.grants import (
     BY_ACCOUNT,
     BY_BRAND,
@@ -7,7 +8,7 @@ from domain.people.grants import (
     accounts_named,
     give_role,
     grant_role,
-    held_grants,
+    grants_in,
     revoke_role,
     role_codes,
 )
@@ -29,9 +30,9 @@ from domain.people.sign_in import NOBODY, reaches_of, sign_in, standing, user_id
 from domain.people.users import add_user, disable_user, enable_user, normal_email, update_user, user_of
 
 __all__ = [
-    "BY_ACCOUNT", "BY_BRAND", "BY_TERRITORY", "NOBODY", "PREFIX", "USUAL_DAYS", "Brand", "KeySecret", "Password", "RoleGrant", "ServiceKey",
+    "BY_ACCOUNT", "BY_BRAND", "BY_TERRITORY", "NOBODY", "PREFIX", "USUAL_DAYS", "Brand", "Entry", "Held", "KeyEntry", "KeySecret", "Password", "RoleGrant", "ServiceKey",
     "SignInSession", "Territory", "User", "accounts_named", "add_brand", "add_service_key", "add_territory", "add_user", "begin_session",
-    "check_password", "check_seller", "days_of_use", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role",
-    "hashed", "held_grants", "key_presented", "key_used", "normal_email", "normal_password", "reaches_of", "revoke_role", "revoke_service_key",
+    "check_password", "check_seller", "days_of_use", "directory", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role", "grants_in",
+    "hashed", "key_presented", "key_used", "keys_of", "normal_email", "normal_password", "reaches_of", "revoke_role", "revoke_service_key",
     "role_codes", "session_of", "set_password", "sign_in", "standing", "update_user", "user_id_of", "user_of", "with_ancestors", "with_descendants",
 ]  # fmt: skip

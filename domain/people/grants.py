@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.kernel import Conflict, Invalid, NotFound, Role, Text, UnitOfWork, entity, load
@@ -63,6 +63,28 @@ async def give_role(
     """
     if valid_to is not None and valid_to <= uow.now:
         raise Invalid(Text("截止时间已过", "the end has passed already"), ("until",))
+    place, label = await _context(uow, role, territory, brand, account_id)
+    await uow.wait_turn(f"grants\0{user.id}")
+    held = await _held(uow, user, role, place, label, account_id)
+    if any(grant.valid_to is None or (valid_to is not None and grant.valid_to >= valid_to) for grant in held):
+        raise Conflict(Text("该用户已有相同的授权", "the user holds this grant already"), ("role",))
+    return await grant_role(uow, user, role, territory=place, brand=label, account_id=account_id, valid_to=valid_to)
+
+
+async def grants_in(
+    uow: UnitOfWork, user: User, role: Role, *, territory: str | None = None, brand: str | None = None, account_id: UUID | None = None
+) -> list[RoleGrant]:  # fmt: skip
+    """The grants of a role that hold now in exactly the context that is named.
+
+    Raises Invalid and NotFound as `give_role` does.
+    """
+    place, label = await _context(uow, role, territory, brand, account_id)
+    return await _held(uow, user, role, place, label, account_id)
+
+
+async def _context(
+    uow: UnitOfWork, role: Role, territory: str | None, brand: str | None, account_id: UUID | None
+) -> tuple[Territory | None, Brand | None]:
     named = {"territory": (territory, BY_TERRITORY), "brand": (brand, BY_BRAND), "accountId": (account_id, BY_ACCOUNT)}
     for field, (value, roles) in named.items():
         if value is not None and role not in roles:
@@ -70,19 +92,12 @@ async def give_role(
             raise Invalid(Text(zh, en), (field,))
     if account_id is not None and territory is not None:
         raise Invalid(Text("客户和区域不能同时限定", "an account and a territory exclude each other"), ("territory",))
-    place = await find_territory(uow.session, territory)
-    label = await find_brand(uow.session, brand)
+    place, label = await find_territory(uow.session, territory), await find_brand(uow.session, brand)
     for field, value, found in (("territory", territory, place), ("brand", brand, label)):
         if value is not None and found is None:
             raise NotFound(Text(f"没有“{value}”", f"there is no “{value}”"), (field,))
     await _account_exists(uow, account_id)
-    await uow.wait_turn(f"grants\0{user.id}")
-    held = await held_grants(
-        uow, user, role, place.id if place else None, label.id if label else None, account_id, lasting=valid_to
-    )
-    if held:
-        raise Conflict(Text("该用户已有相同的授权", "the user holds this grant already"), ("role",))
-    return await grant_role(uow, user, role, territory=place, brand=label, account_id=account_id, valid_to=valid_to)
+    return place, label
 
 
 async def _account_exists(uow: UnitOfWork, account_id: UUID | None) -> None:
@@ -101,28 +116,20 @@ async def accounts_named(uow: UnitOfWork, name: str) -> list[UUID]:
     return list((await uow.session.execute(same)).scalars())
 
 
-async def held_grants(
-    uow: UnitOfWork,
-    user: User,
-    role: Role,
-    territory_id: UUID | None,
-    brand_id: UUID | None,
-    account_id: UUID | None,
-    *,
-    lasting: datetime | None = None,
+async def _held(
+    uow: UnitOfWork, user: User, role: Role, territory: Territory | None, brand: Brand | None, account_id: UUID | None
 ) -> list[RoleGrant]:
-    """The grants of exactly this role and context that hold now, or with `lasting` those that hold until then or longer."""
+    """The grants of exactly this role and context that hold now."""
     holds = (RoleGrant.user_id == user.id) & (RoleGrant.role == role) & (RoleGrant.valid_from <= uow.now)
-    end: ColumnElement[bool] = RoleGrant.valid_to.is_(None)
     here = (
-        (RoleGrant.territory_id.is_not_distinct_from(territory_id))
-        & (RoleGrant.brand_id.is_not_distinct_from(brand_id))
-        & (RoleGrant.account_id.is_not_distinct_from(account_id))
+        RoleGrant.territory_id.is_not_distinct_from(territory.id if territory else None)
+        & RoleGrant.brand_id.is_not_distinct_from(brand.id if brand else None)
+        & RoleGrant.account_id.is_not_distinct_from(account_id)
     )
-    if lasting is not None:
-        end |= RoleGrant.valid_to >= lasting
-    found = await uow.session.execute(select(RoleGrant).where(holds, here, end).order_by(RoleGrant.id))
-    return list(found.scalars())
+    open_ = RoleGrant.valid_to.is_(None) | (RoleGrant.valid_to > uow.now)
+    return list(
+        (await uow.session.execute(select(RoleGrant).where(holds, here, open_).order_by(RoleGrant.id))).scalars()
+    )
 
 
 async def revoke_role(uow: UnitOfWork, grant_id: UUID | None, *, expected_version: int | None = None) -> RoleGrant:

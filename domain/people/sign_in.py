@@ -33,12 +33,14 @@ async def standing(connection: AsyncConnection, user_id: UUID, session_id: UUID 
     return epoch
 
 
-async def user_id_of(connection: AsyncConnection, email: str) -> UUID:
-    """The enabled person with an address; another system comes with a key.
+async def user_id_of(connection: AsyncConnection, email: str, *, any_kind: bool = False) -> UUID:
+    """The enabled person (or user of any kind) with an address; another system comes with a key.
 
     Raises Unauthenticated where there is none.
     """
-    who = (User.email == normal_email(email)) & (User.kind == ActorKind.USER) & User.disabled_at.is_(None)
+    who = (User.email == normal_email(email)) & User.disabled_at.is_(None)
+    if not any_kind:
+        who &= User.kind == ActorKind.USER
     id: UUID | None = (await connection.execute(select(User.id).where(who))).scalar_one_or_none()
     if id is None:
         raise Unauthenticated(NOBODY)
