@@ -11,7 +11,7 @@ import strawberry
 from api.consent import ChannelDecision, channel_decisions
 from api.context import Context
 from api.custom_fields import CustomFieldFilter, CustomFieldValue, custom_filter, custom_values
-from api.people import User
+from api.people import Brand, Territory, User
 from api.reads import (
     Connection,
     Money,
@@ -89,7 +89,7 @@ async def _alike(context: Context, shape: Shape, ids: list[UUID]) -> Mapping[UUI
 
 @node(
     accounts.Account,
-    hidden=RECORD_HIDDEN | {"territory_id", "brand_id", "name_key", "merged_into_id", "source", "external_id"},
+    hidden=RECORD_HIDDEN | {"name_key", "merged_into_id", "source", "external_id"},
 )
 class Account(Record):
     """An organisation that we sell to or want to sell to."""
@@ -97,6 +97,8 @@ class Account(Record):
     name: str = column("The organisation's name.")
     industry: str | None = column("The key of its industry.")
     region: str | None = column("The key of its region.")
+    territory: Territory | None = to_one("territory_id", "The territory in which it lies.")
+    brand: Brand | None = to_one("brand_id", "The brand under which we sell to it.")
     owner: User | None = to_one("owner_id", "The colleague who answers for it.")
     lifecycle_stage: LifecycleStage | None = column("Where it stands with us.")
     credit_grade: str | None = column("Its credit grade.")
@@ -190,6 +192,9 @@ class AccountFilter:
     industry: str | None = equals("industry", "The key of the industry.")
     region: str | None = in_region("The region's key, or its label in either language.")
     owner_id: strawberry.ID | None = names("User", "owner_id", "The colleague who answers for it.")
+    brand_id: strawberry.ID | None = names("Brand", "brand_id", "The brand under which we sell to it.")
+    parent_id: strawberry.ID | None = names("Account", "parent_id", "The organisation to which it belongs.")
+    lifecycle_stage: LifecycleStage | None = equals("lifecycle_stage", "Where it stands with us.")
     search: str | None = contains("name", "A part of the name, upper and lower case alike.")
     custom: list[CustomFieldFilter] | None = custom_filter()
 
