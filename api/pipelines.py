@@ -95,7 +95,8 @@ class UpdateStageInput:
 class ReorderStagesInput:
     """What ordering takes."""
 
-    pipeline_id: strawberry.ID = strawberry.field(description="The pipeline.")
+    id: strawberry.ID = strawberry.field(description="The pipeline.")
+    expected_version: int = _version()
     stage_ids: list[strawberry.ID] = strawberry.field(description="Each of its stages in use, once, in the new order.")
 
 
@@ -211,10 +212,10 @@ class PipelineMutations:
         self, info: Info, input: Annotated[ReorderStagesInput, strawberry.argument(description="The order.")]
     ) -> PipelinePayload | None:
         """Reorder them."""
-        id = expect("Pipeline", input.pipeline_id, "pipelineId")
+        id = expect("Pipeline", input.id, "id")
         wanted = [expect("Stage", stage_id, "stageIds", str(at)) for at, stage_id in enumerate(input.stage_ids)]
         async with info.context.open_uow() as uow:
-            await deals.reorder_stages(uow, id, wanted)
+            await deals.reorder_stages(uow, id, wanted, expected_version=input.expected_version)
         return await _pipeline(info, id)
 
     @mutation("Let no deal enter a stage any more; open deals are moved out of it first.", Role.SALES_OPS)

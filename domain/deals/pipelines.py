@@ -263,6 +263,7 @@ async def add_stage(uow: UnitOfWork, pipeline_id: UUID, plan: StagePlan, *, posi
     stage = _stage(uow, pipeline.id, plan, place)
     uow.session.add(stage)
     _number([*used[:place], stage, *used[place:]], [each for each in stages if each.retired_at])
+    pipeline.touch()
     uow.note("pipeline.stage_added", pipeline, {"stage": stage.key})
     await uow.session.flush()
     return stage
@@ -301,12 +302,14 @@ async def update_stage(
     return stage
 
 
-async def reorder_stages(uow: UnitOfWork, pipeline_id: UUID, stage_ids: Sequence[UUID]) -> Pipeline:
-    """Put the stages in use in an order that names each of them once, which is the guard against an order made of older ones.
+async def reorder_stages(
+    uow: UnitOfWork, pipeline_id: UUID, stage_ids: Sequence[UUID], *, expected_version: int | None = None
+) -> Pipeline:
+    """Put the stages in use in an order that names each of them once.
 
-    Raises Conflict for any other list.
+    Raises Conflict for any other list, StaleVersion when the pipeline got, lost or reordered stages since the version.
     """
-    pipeline = await _pipeline(uow, pipeline_id)
+    pipeline = await _pipeline(uow, pipeline_id, expected_version)
     stages = {stage.id: stage for stage in await stages_of(uow, pipeline.id)}
     used = {id for id, stage in stages.items() if stage.retired_at is None}
     if len(stage_ids) != len(used) or set(stage_ids) != used:
@@ -314,6 +317,7 @@ async def reorder_stages(uow: UnitOfWork, pipeline_id: UUID, stage_ids: Sequence
         raise Conflict(words, ("stageIds",))
     _number([stages[id] for id in stage_ids], [stage for stage in stages.values() if stage.retired_at])
     if any(uow.session.is_modified(stage) for stage in stages.values()):
+        pipeline.touch()
         uow.note("pipeline.reordered", pipeline)
         await uow.session.flush()
     return pipeline
@@ -339,6 +343,7 @@ async def retire_stage(uow: UnitOfWork, id: UUID, *, expected_version: int | Non
     if not is_whole([(each.is_closed, each.is_won) for each in used]):
         raise Conflict(NOT_WHOLE, ("id",))
     stage.retired_at = uow.now
+    pipeline.touch()
     _number(used, [each for each in stages if each.retired_at])
     uow.note("pipeline.stage_retired", pipeline, {"stage": stage.key})
     await uow.session.flush()
