@@ -94,7 +94,7 @@ def _check_one(field: FieldFact, asked: _Asked, path: tuple[str, ...]) -> None:
 
 def _clause(view: View, filters: list[CustomFieldFilter], _context: Context) -> ColumnElement[bool]:
     stored = view.column("custom")
-    return and_(*(_one(stored, one) for one in filters))
+    return and_(true(), *(_one(stored, one) for one in filters))
 
 
 def _one(stored: ColumnElement[Any], one: CustomFieldFilter) -> ColumnElement[bool]:
