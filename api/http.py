@@ -129,9 +129,9 @@ class Endpoint(GraphQL[Any, None]):
         """Read JSON strictly: no NaN, no half surrogate pairs, no nesting beyond 1,024."""
         return orjson.loads(data)
 
-    def encode_json(self, data: object) -> bytes:
-        """Write JSON in UTF-8."""
-        return orjson.dumps(data)
+    def encode_json(self, data: object) -> str:
+        """Write JSON; as text, because browsers take what a socket sends as bytes for files."""
+        return orjson.dumps(data).decode()
 
     def create_response(
         self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
