@@ -6,6 +6,7 @@ import strawberry
 from graphql import (
     GraphQLEnumType,
     GraphQLField,
+    GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLObjectType,
     GraphQLSchema,
@@ -75,6 +76,11 @@ def _check_filter(value: Any, kind: GraphQLInputType) -> None:
     """
     if not isinstance(value, dict):
         raise Invalid(Text("filter 须是 JSON 对象", "filter must be a JSON object"), ("filter",))
+    unknown = _unknown(value, kind)
+    if unknown is not None:
+        where = "/".join(unknown)
+        words = Text(f"筛选中没有字段“{where}”", f"the filter has no field “{where}”")
+        raise Invalid(words, ("filter", *unknown))
     found: list[tuple[list[str], str]] = []
     validate_input_value(
         value,
@@ -86,6 +92,21 @@ def _check_filter(value: Any, kind: GraphQLInputType) -> None:
         path, message = found[0]
         where = "/".join(["filter", *path])
         raise Invalid(Text(f"{where} 不能这样筛选：{message}", f"{where}: {message}"), ("filter", *path))
+
+
+def _unknown(value: Any, kind: Any) -> tuple[str, ...] | None:
+    """The path of the first field that an input type does not have; None for one that has them all."""
+    inner = get_named_type(kind)
+    if isinstance(value, list):
+        below = ((str(place), _unknown(one, inner)) for place, one in enumerate(value))
+    elif isinstance(value, dict) and isinstance(inner, GraphQLInputObjectType):
+        below = (
+            (name, _unknown(one, inner.fields[name].type) if name in inner.fields else ())
+            for name, one in value.items()
+        )
+    else:
+        return None
+    return next(((name, *rest) for name, rest in below if rest is not None), None)
 
 
 def _check_order(value: str, field: GraphQLField) -> None:
