@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from domain.leads.model import DuplicateVerdict, LeadStatus
+from domain.kernel import Text
+from domain.leads.model import CLOSED, DuplicateVerdict, LeadStatus
 
 # ---- what repeats what -----------------------------------------------------------------------------------------------
 
@@ -80,6 +81,17 @@ FOLLOWING: Mapping[LeadStep, Mapping[LeadStatus, LeadStatus]] = {
 """The status after each step from each status that allows it. Work goes on under a new owner; what was given up can be assigned anew."""
 
 
+STATUS_LABELS: Mapping[LeadStatus, Text] = {
+    _S.NEW: Text("待领取", "open to claim"),
+    _S.ASSIGNED: Text("已分配", "assigned"),
+    _S.WORKING: Text("跟进中", "being worked on"),
+    _S.NURTURING: Text("培育中", "being nurtured"),
+    _S.QUALIFIED: Text("已确认", "qualified"),
+    _S.CONVERTED: Text("已转商机", "converted"),
+    _S.DISQUALIFIED: Text("已放弃", "given up"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How somebody stands towards a lead: whether they manage its territory, and whether they or anybody own it."""
@@ -100,6 +112,7 @@ class Refusal(StrEnum):
 
 _MANAGED_ONLY = {(LeadStep.ASSIGN, _S.DISQUALIFIED), (LeadStep.DISQUALIFY, _S.NEW)}
 """Steps that an owner does not take: reviving what was given up, and discarding what nobody has looked at."""
+_FOR_UNOWNED = {LeadStep.CLAIM, LeadStep.ASSIGN, LeadStep.DISQUALIFY}
 
 
 def refusal(step: LeadStep, status: LeadStatus, standing: Standing) -> Refusal | None:
@@ -108,12 +121,12 @@ def refusal(step: LeadStep, status: LeadStatus, standing: Standing) -> Refusal |
     A lead is claimed while nobody owns it. Everything else is its owner's, or its territory's manager's; what nobody owns is
     assigned, claimed or discarded before anybody works on it.
     """
+    if not standing.owned and status not in CLOSED and step not in _FOR_UNOWNED:
+        return Refusal.CLAIM_FIRST
     if status not in FOLLOWING[step]:
         return Refusal.WRONG_STATUS
     if step is LeadStep.CLAIM:
         return Refusal.TAKEN if standing.owned else None
-    if not standing.owned and step not in {LeadStep.ASSIGN, LeadStep.DISQUALIFY}:
-        return Refusal.CLAIM_FIRST
     if standing.manages or (standing.owns and (step, status) not in _MANAGED_ONLY):
         return None
     return Refusal.NOT_ALLOWED if standing.owned else Refusal.CLAIM_FIRST
