@@ -1,6 +1,6 @@
 """What makes a pipeline whole, which forecast a stage allows, and which roles of a buying committee are covered."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from domain.accounts import BuyingRole
@@ -18,6 +18,16 @@ class StagePlan:
     is_won: bool = False
     expected_days: int | None = None
     category: ForecastCategory = ForecastCategory.PIPELINE
+
+
+CATEGORY_LABELS: Mapping[ForecastCategory, Text] = {
+    ForecastCategory.PIPELINE: Text("管道", "pipeline"),
+    ForecastCategory.BEST_CASE: Text("最好情况", "best case"),
+    ForecastCategory.MOST_LIKELY: Text("最可能", "most likely"),
+    ForecastCategory.COMMIT: Text("承诺", "commit"),
+    ForecastCategory.CLOSED: Text("已成交", "closed"),
+    ForecastCategory.OMITTED: Text("不计入", "omitted"),
+}
 
 
 def is_whole(stages: Collection[tuple[bool, bool]]) -> bool:

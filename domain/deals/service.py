@@ -19,7 +19,7 @@ from domain.deals.model import (
     StageTransition,
 )
 from domain.deals.pipelines import check_in_use, stage_to_open
-from domain.deals.policy import category_fits
+from domain.deals.policy import CATEGORY_LABELS, category_fits
 from domain.kernel import (
     ActorKind,
     Base,
@@ -196,8 +196,10 @@ async def _categorise(uow: UnitOfWork, opportunity: Opportunity, category: Forec
     default = stage.default_forecast_category
     wanted = category or default
     if not category_fits(wanted, default, is_closed=stage.is_closed):
+        label = CATEGORY_LABELS[wanted]
         words = Text(
-            f"阶段“{stage.label_zh}”的商机不能归为 {wanted}", f"a deal in “{stage.label_en}” does not count as {wanted}"
+            f"阶段“{stage.label_zh}”的商机不能归为“{label.zh}”",
+            f"a deal in “{stage.label_en}” does not count as {label.en}",
         )
         raise Invalid(words, ("forecastCategory",))
     opportunity.forecast_category = wanted

@@ -25,6 +25,7 @@ from domain.kernel import (
 from domain.leads.model import CLOSED, Lead, LeadGrade, LeadStatus
 from domain.leads.policy import (
     FOLLOWING,
+    STATUS_LABELS,
     Candidate,
     LeadStep,
     Refusal,
@@ -167,9 +168,8 @@ def check_step(uow: UnitOfWork, lead: Lead, step: LeadStep) -> None:
 
 def _refused(why: Refusal, lead: Lead) -> SalesError:
     if why is Refusal.WRONG_STATUS:
-        words = Text(
-            f"线索状态为 {lead.status}，不能这样做", f"the lead's status is {lead.status}: it does not allow this"
-        )
+        label = STATUS_LABELS[lead.status]
+        words = Text(f"线索{label.zh}，不能这样做", f"the lead is {label.en}: that does not allow this")
         return Conflict(words, ("id",))
     kind, words = _REFUSALS[why]
     return kind(words, ("id",))
