@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,58 @@ def test_a_masked_address_never_says_who(address: str) -> None:
     shown = accounts.masked(Channel.EMAIL, address)
     assert shown.endswith(f"***@{domain}")
     assert shown.removesuffix(f"***@{domain}") == (local[0] if len(local) > 1 else "")
+
+
+# ---- companies and web sites -----------------------------------------------------------------------------------------
+
+DOMAINS = [
+    ("https://www.Huashan.Example.CN/about?x=1", "huashan.example.cn"),
+    ("huashan.example.cn", "huashan.example.cn"),
+    ("http://huashan.example.cn:8080", "huashan.example.cn"),
+    ("医院.中国", "医院.中国"),
+    ("ＨＵＡＳＨＡＮ．example．com.", "huashan.example.com"),
+]
+
+
+@pytest.mark.parametrize(("address", "domain"), DOMAINS)
+def test_a_web_site_has_one_domain_however_it_is_written(address: str, domain: str) -> None:
+    assert accounts.normal_domain(address) == domain == accounts.normal_domain(domain)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "华山医院", "http://", "a b.cn", "-a.cn", "a..cn", "1.2.3.4", "x" * 300 + ".cn"]
+)
+def test_what_names_no_web_site_is_refused(address: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        accounts.normal_domain(address)
+    assert refused.value.path == ("domain",)
+
+
+ids = st.integers(1, 6).map(lambda number: UUID(int=number))
+
+
+@given(st.dictionaries(ids, st.none() | ids), ids, ids)
+def test_a_circle_is_found_before_it_closes(parents: dict[UUID, UUID | None], account: UUID, parent: UUID) -> None:
+    above, found = [parent], False
+    for _ in range(10):
+        found = found or above[-1] == account
+        if (higher := parents.get(above[-1])) is None:
+            break
+        above.append(higher)
+    assert accounts.closes_circle(parents, account, parent) == found
+
+
+async def test_possible_duplicates_of_names_without_a_key_are_found_by_the_name(database: Database) -> None:
+    """Accounts from before names had keys, and imported ones."""
+    async with database.open_uow(SYSTEM) as uow:
+        one = await accounts.create_account(uow, name="上海华山医疗集团")
+        two = await accounts.create_account(uow, name="上海华山医疗集团")
+        three = await accounts.create_account(uow, name="上海华山医疗集团有限公司")
+        two.name_key = None
+        uow.note("account.updated", two)
+    async with database.read() as connection:
+        found = await accounts.possible_duplicates(connection, SYSTEM, "Account", [one.id, two.id, three.id])
+    assert found == {one.id: [two.id, three.id], two.id: [one.id], three.id: [one.id]}
 
 
 # ---- accounts --------------------------------------------------------------------------------------------------------

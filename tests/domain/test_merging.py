@@ -1,16 +1,18 @@
 """Two records of one organisation or person become one: nothing that hangs on either is lost, and nothing becomes wider."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Uuid, func, inspect, select
 
 from domain import accounts, activities, commerce, consent, deals, leads, merging, signals
 from domain.accounts import Account, AccountTeamMember, BuyingRole, Channel, Contact, ContactPoint
 from domain.activities import Activity, ActivityKind
-from domain.consent import ConsentDecision, ConsentGrant, ConsentStatus
+from domain.consent import ConsentDecision, ConsentGrant, ConsentStatus, GrantFact, LawfulBasis, PurposeFact
 from domain.deals import OpportunityContactRole, StagePlan, Stance
 from domain.erasure import erase_person
 from domain.kernel import (
@@ -473,3 +475,53 @@ async def test_another_rep_does_not_merge_contacts(database: Database, pairing: 
         await pairing.merge_contacts("lei")
     assert await state(database) == before
     assert inspect(Contact).columns.name.info["personal"]
+
+
+# ---- consent never grows wider ---------------------------------------------------------------------------------------
+
+PHONE_LIKE = (Channel.PHONE, Channel.WECHAT, Channel.EMAIL)
+WIDTH = {ConsentDecision.ALLOW: 2, ConsentDecision.UNKNOWN: 1, ConsentDecision.ALLOW_VIA: 0, ConsentDecision.DENY: 0}
+
+
+def grants() -> st.SearchStrategy[list[GrantFact]]:
+    instants = st.integers(-5, 3).map(lambda days: START + timedelta(days=days))
+    return st.lists(
+        st.builds(
+            GrantFact, id=st.uuids(), purpose=st.sampled_from(["marketing", "service"]), channel=st.sampled_from(PHONE_LIKE),
+            status=st.sampled_from(ConsentStatus), occurred_at=instants, effective_to=st.none() | instants,
+        ),
+        max_size=6,
+    )  # fmt: skip
+
+
+@given(grants(), grants(), st.sampled_from(LawfulBasis), st.sampled_from(["marketing", "service"]))
+def test_no_channel_is_wider_than_with_either(
+    one: list[GrantFact], other: list[GrantFact], basis: LawfulBasis, code: str
+) -> None:
+    purpose = PurposeFact(code, basis, Text("用途", "purpose"))
+    stated = [
+        GrantFact(UUID(int=number), said.purpose, said.channel, said.status, said.occurred_at, said.effective_to)
+        for number, said in enumerate(consent.narrowed(one, other, START))
+    ]
+
+    def decided(grants: list[GrantFact]) -> dict[Channel, consent.Decision]:
+        return {found.channel: found for found in consent.contactability(grants, PHONE_LIKE, purpose, START)}
+
+    mine, theirs, merged = decided(one), decided(other), decided([*one, *other, *stated])
+    for channel, found in merged.items():
+        assert WIDTH[found.decision] <= min(WIDTH[mine[channel].decision], WIDTH[theirs[channel].decision])
+        if found.via is not None:
+            assert mine[found.via].decision is theirs[found.via].decision is ConsentDecision.ALLOW
+    assert consent.narrowed([*one, *stated], [*other, *stated], START) == []
+
+
+def test_a_yes_of_both_ends_when_the_first_of_them_ends() -> None:
+    soon, late = START + timedelta(days=2), START + timedelta(days=90)
+
+    def yes(days: int, end: datetime | None) -> GrantFact:
+        said = START - timedelta(days=days)
+        return GrantFact(UUID(int=days), "marketing", Channel.PHONE, ConsentStatus.OPT_IN, said, end)
+
+    (stated,) = consent.narrowed([yes(1, None)], [yes(3, soon)], START)
+    assert (stated.status, stated.effective_to) == (ConsentStatus.OPT_IN, soon)
+    assert consent.narrowed([yes(1, soon)], [yes(3, late)], START) == []
