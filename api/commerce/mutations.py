@@ -167,12 +167,12 @@ class QuoteMutations:
         words = translated(changes(input, "payment_terms_days", "valid_until", lines="items"))
         return await _quote(info, await _updated(info, "Quote", input, commerce.update_quote, words))
 
-    @mutation("Hand a draft in: to approval where a line is below its floor, else it is approved at once.", *SELLING)
+    @mutation("Hand a draft in: to approval where prices or terms need it, else it is approved at once.", *SELLING)
     async def submit_quote(self, info: Info, input: QuoteStep) -> QuotePayload | None:
         """Submit it."""
         return await _step(info, input, commerce.submit_quote)
 
-    @mutation("Let an offer go below the floor; somebody else than who handed it in does.", *APPROVING)
+    @mutation("Let an offer go out that needs approval; somebody else than who handed it in does.", *APPROVING)
     async def approve_quote(self, info: Info, input: QuoteStep) -> QuotePayload | None:
         """Approve it."""
         return await _step(info, input, commerce.approve_quote)
@@ -182,7 +182,7 @@ class QuoteMutations:
         """Return it."""
         return await _step(info, input, commerce.return_quote, reason=given(input.reason))
 
-    @mutation("Give the customer an approved quote, or a draft with no line below its floor.", *SELLING)
+    @mutation("Give the customer an approved quote, or a draft that needs no approval.", *SELLING)
     async def issue_quote(self, info: Info, input: QuoteStep) -> QuotePayload | None:
         """Issue it."""
         return await _step(info, input, commerce.issue_quote)

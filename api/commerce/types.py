@@ -22,6 +22,7 @@ from api.reads import (
     column,
     computed,
     connection,
+    derived,
     localized,
     many,
     money,
@@ -32,18 +33,24 @@ from api.reads import (
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import enum
 from domain import commerce, kernel
-from domain.commerce import PaymentMethod, PaymentStatus, QuoteStatus
+from domain.commerce import ApprovalReason, PaymentMethod, PaymentStatus, QuoteStatus
 
 enum(
     QuoteStatus,
     "Where a quote stands.",
     DRAFT="Being written.",
-    IN_APPROVAL="A line is below its floor: somebody else must agree.",
+    IN_APPROVAL="Prices or terms need somebody else's word.",
     APPROVED="May be issued.",
     ISSUED="The customer has it; it does not change any more.",
     ACCEPTED="The customer takes it.",
     REJECTED="The customer does not take it.",
     EXPIRED="Out of date, withdrawn, or overtaken by its next revision.",
+)
+enum(
+    ApprovalReason,
+    "Why an offer needs approval.",
+    BELOW_FLOOR="A line is below its product's floor, or no floor is known in its currency.",
+    LONG_TERMS="The customer gets more days to pay than the standard 30; finance approves.",
 )
 enum(
     PaymentMethod,
@@ -131,6 +138,10 @@ class QuoteLine:
     total: Money = _line_money(commerce.Quote, "quote_id", "Quantity times price.", whole=True)
 
 
+def _reasons(names: list[str]) -> list[ApprovalReason]:
+    return [ApprovalReason(name) for name in names]
+
+
 @node(commerce.Quote, hidden=RECORD_HIDDEN)
 class Quote(Record):
     """One revision of an offer on a deal; from its issue on it does not change."""
@@ -147,8 +158,11 @@ class Quote(Record):
     payment_terms_days: int = column("Within how many days the customer pays.")
     issued_at: datetime | None = column("When the customer got it.")
     valid_until: date | None = column("The last day on which it holds.")
+    approval_reasons: list[ApprovalReason] | None = derived(
+        ("approval_reasons",), _reasons, "Why it needs approval; empty where it needs none, null until it is handed in."
+    )
     submitted_by: User | None = to_one("submitted_by_id", "Who handed it in.")
-    approved_by: User | None = to_one("approved_by_id", "Who let it go below the floor.")
+    approved_by: User | None = to_one("approved_by_id", "Who approved it.")
     approved_at: datetime | None = column("When that was.")
     decided_at: datetime | None = column("When it was accepted, rejected or let expire.")
     reason: str | None = column("Why it was returned, rejected or let expire.")

@@ -163,7 +163,9 @@ def _quote_risks(pen: Pen, facts: AccountFacts, quoted: Quoted) -> list[str]:
     if floor is not None and quoted.total.amount_minor < floor.amount_minor:
         lines.append(
             pen.point(
-                "最近报价低于底价，不得签发。", "The latest quote is below floor price and may not be issued.", shown
+                "最近报价低于底价，未经审批不得签发。",
+                "The latest quote is below floor price and may not be issued without approval.",
+                shown,
             )
         )
     if quoted.valid_until and quoted.valid_until < facts.now.date():

@@ -16,12 +16,13 @@ from domain.commerce.model import (
 from domain.commerce.policy import (
     COST_OF_CAPITAL_PER_YEAR,
     STANDARD_PAYMENT_TERMS_DAYS,
+    ApprovalReason,
     PaymentStatus,
     PricedLine,
     PurchaseCycle,
     QuoteStrategy,
     StrategyKind,
-    needs_approval,
+    approval_reasons,
     payment_status,
     purchase_cycle,
     quote_strategies,
@@ -62,9 +63,9 @@ from domain.commerce.service import (
 )
 
 __all__ = [
-    "APPROVING", "COLLECTING", "COST_OF_CAPITAL_PER_YEAR", "FULFILLING", "ISSUED", "ORDERING", "PRICING", "SELLING", "STANDARD_PAYMENT_TERMS_DAYS", "Invoice", "Item", "Order", "OrderLine",
+    "APPROVING", "COLLECTING", "COST_OF_CAPITAL_PER_YEAR", "FULFILLING", "ISSUED", "ORDERING", "PRICING", "SELLING", "STANDARD_PAYMENT_TERMS_DAYS", "ApprovalReason", "Invoice", "Item", "Order", "OrderLine",
     "Payment", "PaymentMethod", "PaymentStatus", "PriceBookEntry", "PricedLine", "Product", "Purchase", "PurchaseCycle", "Quote", "QuoteLine", "QuoteStatus", "QuoteStrategy",
-    "StrategyKind", "accept_quote", "add_product", "approve_quote", "create_product", "create_quote", "expire_quote", "issue_quote", "needs_approval", "order_quote", "payment_status",
+    "StrategyKind", "accept_quote", "add_product", "approval_reasons", "approve_quote", "create_product", "create_quote", "expire_quote", "issue_quote", "order_quote", "payment_status",
     "place_order", "place_orders", "purchase_cycle", "quote_strategies", "record_invoice", "record_payment", "record_quote", "reject_quote", "return_quote", "revise_quote",
     "rounding_step", "set_price", "submit_quote", "update_invoice", "update_order", "update_payment", "update_product", "update_quote",
 ]  # fmt: skip

@@ -44,7 +44,7 @@ PRICED = (Role.REP, Role.MANAGER, Role.FINANCE, Role.SALES_OPS)
 PRICE_FIELDS = frozenset({"prices", "price_history"})
 PRODUCT_FIELDS = frozenset({"series", "discontinued_at"})
 QUOTE_FIELDS = frozenset({
-    "opportunity", "account", "total", "issued_at", "valid_until", "lines", "revises", "submitted_by", "approved_by", "approved_at", "decided_at", "reason",
+    "opportunity", "account", "total", "issued_at", "valid_until", "lines", "revises", "approval_reasons", "submitted_by", "approved_by", "approved_at", "decided_at", "reason",
     "attachments",
 })  # fmt: skip
 BILLING_FIELDS = frozenset({"invoices", "payments"})
@@ -121,6 +121,7 @@ class Quote(Record):
     payment_terms_days: Mapped[int]
     issued_at: Mapped[datetime | None]
     valid_until: Mapped[date | None]
+    approval_reasons: Mapped[list[str] | None]
     submitted_by_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     approved_by_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     approved_at: Mapped[datetime | None]

@@ -174,9 +174,21 @@ def _why(kind: StrategyKind, *, rivals: int, price_concern: bool, shortened: boo
 # ---- approval and payment --------------------------------------------------------------------------------------------
 
 
-def needs_approval(prices: Iterable[tuple[int, int | None]]) -> bool:
-    """Whether a line is priced below its product's floor (both in minor units a piece), or no floor is known for it."""
-    return any(floor is None or price < floor for price, floor in prices)
+class ApprovalReason(StrEnum):
+    """Why an offer needs somebody's word before it goes out."""
+
+    BELOW_FLOOR = "BELOW_FLOOR"
+    LONG_TERMS = "LONG_TERMS"
+
+
+def approval_reasons(prices: Iterable[tuple[int, int | None]], payment_terms_days: int) -> list[ApprovalReason]:
+    """Why an offer needs approval: a line below its floor (minor units a piece; None: none is known), or long payment terms."""
+    reasons = []
+    if any(floor is None or price < floor for price, floor in prices):
+        reasons.append(ApprovalReason.BELOW_FLOOR)
+    if payment_terms_days > STANDARD_PAYMENT_TERMS_DAYS:
+        reasons.append(ApprovalReason.LONG_TERMS)
+    return reasons
 
 
 class PaymentStatus(StrEnum):

@@ -277,6 +277,7 @@ def upgrade() -> None:
     with op.batch_alter_table('quotes', schema=None) as batch_op:
         batch_op.add_column(sa.Column('revision', sa.BigInteger(), server_default='1', nullable=False))
         batch_op.add_column(sa.Column('revises_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('approval_reasons', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.add_column(sa.Column('submitted_by_id', sa.Uuid(), nullable=True))
         batch_op.add_column(sa.Column('approved_by_id', sa.Uuid(), nullable=True))
         batch_op.add_column(sa.Column('approved_at', sa.DateTime(timezone=True), nullable=True))
@@ -284,8 +285,8 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
@@ -329,8 +330,8 @@ def downgrade() -> None:
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
-        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
         batch_op.drop_column('reason')
@@ -338,6 +339,7 @@ def downgrade() -> None:
         batch_op.drop_column('approved_at')
         batch_op.drop_column('approved_by_id')
         batch_op.drop_column('submitted_by_id')
+        batch_op.drop_column('approval_reasons')
         batch_op.drop_column('revises_id')
         batch_op.drop_column('revision')
 

@@ -13,7 +13,7 @@ PRICE = {"listPrice": {"amount": "38000.00", "currency": "CNY"}, "floorPrice": {
 PRODUCT = {"clientKey": "产品-1", "code": "CM-PM8", "nameZh": "病人监护仪 PM8", "nameEn": "Patient Monitor PM8"} | PRICE
 FIELDS = {
     "Product": "id version code name discontinuedAt prices { listPrice { amount currency } floorPrice { amount } validTo } priceHistory { totalCount }",
-    "Quote": "id version number revision revises { id } status total { amount currency } paymentTermsDays issuedAt validUntil reason opportunity { name } account { name } lines { product { code } quantity unitPrice { amount currency } total { amount } }",
+    "Quote": "id version number revision revises { id } status total { amount currency } paymentTermsDays issuedAt validUntil reason approvalReasons opportunity { name } account { name } lines { product { code } quantity unitPrice { amount currency } total { amount } }",
     "Order": "id version number quote { number } account { name } opportunity { name } total { amount currency } poNumber expectedOn paymentTermsDays lines { product { code } quantity unitPrice { amount } total { amount } } payments { status } invoices { number }",
     "Invoice": "id version number amount { amount currency } issuedOn dueOn voidedOn order { number } payments { id }",
     "Payment": "id version status amount { amount currency } received { amount } dueOn paidOn method reference invoice { number } order { number } account { name }",
@@ -116,8 +116,12 @@ async def test_a_sale_from_product_to_payment(company: Company, shop: Shop) -> N
     assert (quote["version"], quote["total"]["amount"], quote["paymentTermsDays"], quote["validUntil"]) == (
         2, "109500.00", 60, "2026-04-01",
     )  # fmt: skip
-    quote = await shop.step("issueQuote", quote)
-    quote = await shop.step("acceptQuote", quote)
+    assert await shop.refuse("issueQuote", "Quote", id=quote["id"], expectedVersion=2) == (["id"], "CONFLICT")
+    quote = await shop.step("submitQuote", quote)
+    assert (quote["status"], quote["approvalReasons"]) == ("IN_APPROVAL", ["LONG_TERMS"])
+    assert await shop.refuse("approveQuote", "Quote", "min", id=quote["id"], expectedVersion=3) == (["id"], "FORBIDDEN")
+    quote = await shop.step("approveQuote", quote, "FINANCE")
+    quote = await shop.step("acceptQuote", await shop.step("issueQuote", quote))
     order = await shop.do("createOrder", "Order", clientKey="订单-1", quoteId=quote["id"], poNumber="HZ-88")
     assert (order["number"], order["quote"], order["total"]["amount"], order["paymentTermsDays"]) == (
         "O-2026-000001", {"number": "Q-2026-000001"}, "109500.00", 60,

@@ -13,7 +13,7 @@ from domain.commerce import (
     PurchaseCycle,
     QuoteStrategy,
     StrategyKind,
-    needs_approval,
+    approval_reasons,
     payment_status,
     purchase_cycle,
     quote_strategies,
@@ -257,19 +257,16 @@ def test_all_three_follow_a_floor_that_rises_by_a_tenth(quantity: int, list_yuan
 
 
 @pytest.mark.parametrize(
-    ("prices", "needed"),
+    ("prices", "days", "reasons"),
     [
-        ([(100, 100)], False),
-        ([(99, 100)], True),
-        ([(100, 90), (1, None)], True),
-        ([(100, 90), (89, 90)], True),
-        ([], False),
+        ([(100, 100)], 30, []), ([(99, 100)], 30, ["BELOW_FLOOR"]), ([(100, 90), (1, None)], 0, ["BELOW_FLOOR"]), ([(100, 90), (89, 90)], 30, ["BELOW_FLOOR"]),
+        ([(100, 90)], 31, ["LONG_TERMS"]), ([(1, 2)], 180, ["BELOW_FLOOR", "LONG_TERMS"]),
     ],
-)
-def test_an_offer_below_a_floor_or_without_one_needs_approval(
-    prices: list[tuple[int, int | None]], needed: bool
+)  # fmt: skip
+def test_an_offer_below_a_floor_or_beyond_standard_terms_needs_approval(
+    prices: list[tuple[int, int | None]], days: int, reasons: list[str]
 ) -> None:
-    assert needs_approval(prices) is needed
+    assert approval_reasons(prices, days) == reasons
 
 
 DAY = date(2026, 3, 2)

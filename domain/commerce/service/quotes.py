@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from domain import signals
 from domain.commerce.model import ISSUED, PriceBookEntry, Quote, QuoteLine, QuoteStatus
-from domain.commerce.policy import STANDARD_PAYMENT_TERMS_DAYS, needs_approval
+from domain.commerce.policy import STANDARD_PAYMENT_TERMS_DAYS, ApprovalReason, approval_reasons
 from domain.commerce.service.lines import Item, check_number, check_products, check_terms, line, next_number, total
 from domain.deals import Opportunity
 from domain.kernel import Conflict, Forbidden, Invalid, Money, Ref, Role, Text, UnitOfWork, load
@@ -17,7 +17,7 @@ from domain.kernel import Conflict, Forbidden, Invalid, Money, Ref, Role, Text, 
 SELLING = (Role.REP, Role.MANAGER)
 """Who makes offers."""
 APPROVING = (Role.MANAGER, Role.FINANCE)
-"""Who lets an offer go below the floor."""
+"""Who lets an offer go below the floor; long payment terms are for FINANCE alone."""
 SIGNAL_SOURCE = "quotes"
 
 
@@ -146,8 +146,8 @@ async def _replace_lines(uow: UnitOfWork, quote: Quote, items: Sequence[Item]) -
 # ---- approval --------------------------------------------------------------------------------------------------------
 
 
-async def _below_floor(uow: UnitOfWork, quote: Quote) -> bool:
-    """Whether a line is priced below the floor of today, or no floor of its currency is known."""
+async def _reasons(uow: UnitOfWork, quote: Quote) -> list[ApprovalReason]:
+    """Why the quote needs approval today."""
     lines = await _lines(uow, quote)
     entry = PriceBookEntry
     in_force: ColumnElement[bool] = (entry.valid_from <= uow.now) & or_(
@@ -158,32 +158,39 @@ async def _below_floor(uow: UnitOfWork, quote: Quote) -> bool:
         select(entry.product_id, entry.floor_minor).where(of_lines, in_force).order_by(entry.valid_from, entry.id)
     )
     floors: dict[UUID, int] = {row.product_id: row.floor_minor for row in rows}
-    return needs_approval((row.unit_price_minor, floors.get(row.product_id)) for row in lines)
+    prices = [(row.unit_price_minor, floors.get(row.product_id)) for row in lines]
+    return approval_reasons(prices, quote.payment_terms_days)
 
 
 async def submit_quote(uow: UnitOfWork, id: UUID, *, expected_version: int) -> Quote:
-    """Hand a draft in: to approval where a line is below its floor, else it counts as approved at once.
+    """Hand a draft in: to approval where prices or terms need it, else it counts as approved at once.
 
     Raises NotFound, StaleVersion, Conflict when it is no draft.
     """
     quote = await _at(uow, id, expected_version, SELLING, {QuoteStatus.DRAFT})
     _check_validity(uow, quote.valid_until)
-    below = await _below_floor(uow, quote)
-    quote.status = QuoteStatus.IN_APPROVAL if below else QuoteStatus.APPROVED
+    reasons = await _reasons(uow, quote)
+    quote.status = QuoteStatus.IN_APPROVAL if reasons else QuoteStatus.APPROVED
+    quote.approval_reasons = [reason.value for reason in reasons]
     quote.submitted_by_id, quote.reason = uow.actor.user_id, None
-    uow.note("quote.submitted", quote, {"below_floor": below})
+    uow.note("quote.submitted", quote)
     await uow.session.flush()
     return quote
 
 
 async def approve_quote(uow: UnitOfWork, id: UUID, *, expected_version: int) -> Quote:
-    """Let an offer go below the floor; somebody else than who handed it in does.
+    """Let an offer go out below the floor or with long payment terms; somebody else than who handed it in does.
 
-    Raises NotFound, StaleVersion, Conflict when it waits for no approval, Forbidden for who handed it in.
+    Raises NotFound, StaleVersion, Conflict when it waits for no approval, Forbidden for who handed it in, and for others than
+    FINANCE where terms are long.
     """
     quote = await _at(uow, id, expected_version, APPROVING, {QuoteStatus.IN_APPROVAL})
     if uow.actor.user_id is not None and uow.actor.user_id == quote.submitted_by_id:
         raise Forbidden(Text("提交人不能审批自己的报价", "who handed a quote in does not approve it"), ("id",))
+    if ApprovalReason.LONG_TERMS in (quote.approval_reasons or ()) and not uow.actor.has(Role.FINANCE):
+        raise Forbidden(
+            Text("账期超过标准，须由财务审批", "terms beyond the standard are for finance to approve"), ("id",)
+        )
     quote.status, quote.approved_by_id, quote.approved_at = QuoteStatus.APPROVED, uow.actor.user_id, uow.now
     uow.note("quote.approved", quote)
     await uow.session.flush()
@@ -198,7 +205,7 @@ async def return_quote(uow: UnitOfWork, id: UUID, *, expected_version: int, reas
     states = {QuoteStatus.IN_APPROVAL, QuoteStatus.APPROVED}
     quote = await _at(uow, id, expected_version, (*SELLING, *APPROVING), states)
     quote.status, quote.reason = QuoteStatus.DRAFT, reason
-    quote.submitted_by_id = quote.approved_by_id = quote.approved_at = None
+    quote.approval_reasons = quote.submitted_by_id = quote.approved_by_id = quote.approved_at = None
     uow.note("quote.returned", quote)
     await uow.session.flush()
     return quote
@@ -208,7 +215,7 @@ async def return_quote(uow: UnitOfWork, id: UUID, *, expected_version: int, reas
 
 
 async def issue_quote(uow: UnitOfWork, id: UUID, *, expected_version: int) -> Quote:
-    """Give the customer an approved quote, or a draft of which no line is below its floor; from now on it stands.
+    """Give the customer an approved quote, or a draft that needs no approval; from now on it stands.
 
     An issued revision before it expires. The signal `quote_sent` says so on the deal.
 
@@ -216,10 +223,12 @@ async def issue_quote(uow: UnitOfWork, id: UUID, *, expected_version: int) -> Qu
     """
     quote = await _at(uow, id, expected_version, SELLING, {QuoteStatus.DRAFT, QuoteStatus.APPROVED})
     _check_validity(uow, quote.valid_until)
-    if quote.status is QuoteStatus.DRAFT and await _below_floor(uow, quote):
-        raise Conflict(
-            Text("有报价行低于底价，须先提交审批", "a line is below its floor: submit it for approval"), ("id",)
+    if quote.status is QuoteStatus.DRAFT and await _reasons(uow, quote):
+        zh, en = (
+            "价格低于底价或账期超过标准，须先提交审批",
+            "below the floor or beyond standard terms: submit it for approval",
         )
+        raise Conflict(Text(zh, en), ("id",))
     quote.status, quote.issued_at, quote.reason = QuoteStatus.ISSUED, uow.now, None
     uow.note("quote.issued", quote)
     before = (Quote.number == quote.number) & (Quote.id != quote.id) & (Quote.status == QuoteStatus.ISSUED)

@@ -132,7 +132,7 @@ async def test_a_sound_offer_goes_out_at_once_and_says_so(company: Company) -> N
 async def test_below_the_floor_somebody_else_must_agree(company: Company, refused: Refused) -> None:
     quote = await draft(company, items=below(company))
     error = await refused(step(company, commerce.issue_quote, quote))
-    assert (error.code, error.text.zh) == (ErrorCode.CONFLICT, "有报价行低于底价，须先提交审批")
+    assert (error.code, error.text.zh) == (ErrorCode.CONFLICT, "价格低于底价或账期超过标准，须先提交审批")
     quote = await step(company, commerce.submit_quote, quote)
     assert (quote.status, quote.submitted_by_id) == (QuoteStatus.IN_APPROVAL, company.people["lei"].user_id)
     assert (await refused(step(company, commerce.issue_quote, quote))).code is ErrorCode.CONFLICT
@@ -149,9 +149,20 @@ async def test_nobody_approves_what_they_handed_in(company: Company, refused: Re
     assert (error.code, error.text.zh) == (ErrorCode.FORBIDDEN, "提交人不能审批自己的报价")
 
 
+async def test_long_payment_terms_are_for_finance_to_approve(company: Company, refused: Refused) -> None:
+    quote = await draft(company, payment_terms_days=180)
+    assert (await refused(step(company, commerce.issue_quote, quote))).code is ErrorCode.CONFLICT
+    quote = await step(company, commerce.submit_quote, quote)
+    assert (quote.status, quote.approval_reasons) == (QuoteStatus.IN_APPROVAL, ["LONG_TERMS"])
+    error = await refused(step(company, commerce.approve_quote, quote, "min"))
+    assert (error.code, error.text.zh) == (ErrorCode.FORBIDDEN, "账期超过标准，须由财务审批")
+    assert (await step(company, commerce.approve_quote, quote, "FINANCE")).status is QuoteStatus.APPROVED
+
+
 async def test_at_the_floor_no_approval_is_needed(company: Company) -> None:
     quote = await draft(company, items=[Item(company.monitor.id, 1, cny(31_500))])
-    assert (await step(company, commerce.submit_quote, quote)).status is QuoteStatus.APPROVED
+    quote = await step(company, commerce.submit_quote, quote)
+    assert (quote.status, quote.approval_reasons) == (QuoteStatus.APPROVED, [])
 
 
 async def test_without_a_floor_in_the_currency_approval_is_needed(company: Company) -> None:
