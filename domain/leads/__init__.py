@@ -7,7 +7,6 @@ from domain.leads.policy import (
     LeadStep,
     Refusal,
     Standing,
-    company_key,
     duplicate_verdict,
     first_response_minutes,
     refusal,
@@ -28,5 +27,5 @@ from domain.leads.service import (
 
 __all__ = [
     "CLOSED", "FOLLOWING", "WRITERS", "Candidate", "DuplicateVerdict", "Lead", "LeadGrade", "LeadStatus", "LeadStep", "Refusal", "Standing", "assign", "capture", "check_step", "claim",
-    "company_key", "disqualify", "duplicate_verdict", "first_response_minutes", "nurture", "qualify", "refusal", "release", "touch", "update",
+    "disqualify", "duplicate_verdict", "first_response_minutes", "nurture", "qualify", "refusal", "release", "touch", "update",
 ]  # fmt: skip

@@ -1,7 +1,5 @@
 """What repeats what, which status may follow which, and who may do it."""
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,19 +31,6 @@ def duplicate_verdict(candidates: list[Candidate]) -> tuple[DuplicateVerdict, UU
         if candidate.same_name and candidate.same_company:
             return DuplicateVerdict.POSSIBLE, candidate.lead_id
     return DuplicateVerdict.NONE, None
-
-
-_CHINESE_FORM = re.compile(r"(?:股份|有限责任|有限|集团|公司)+$")
-_ENGLISH_FORM = re.compile(r"(?<![^\s,.])(?:co\.?,?\s*ltd|ltd|limited|inc|corp|corporation|gmbh|llc)[\s,.]*$")
-_SEPARATORS = re.compile(r"[^\w&+]+")
-
-
-def company_key(company: str | None) -> str:
-    """A company's name without spaces, punctuation, case and legal form, for comparison; a key is its own key."""
-    name = unicodedata.normalize("NFKC", company or "").lower()
-    while (shorter := _CHINESE_FORM.sub("", _SEPARATORS.sub("", _ENGLISH_FORM.sub("", name)))) != name:
-        name = shorter
-    return name
 
 
 # ---- what is done to a lead ------------------------------------------------------------------------------------------

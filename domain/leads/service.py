@@ -30,7 +30,6 @@ from domain.leads.policy import (
     LeadStep,
     Refusal,
     Standing,
-    company_key,
     duplicate_verdict,
     refusal,
 )
@@ -118,13 +117,13 @@ async def _candidates(uow: UnitOfWork, contact: Contact | None, name: str, compa
     # However many share a common name, the leads of the same person come first.
     nearest = select(Lead).where(alike, Lead.status.not_in(CLOSED)).order_by(same_contact.desc(), Lead.id)
     rows = await uow.session.execute(nearest.limit(CANDIDATE_LIMIT))
-    key = company_key(company)
+    key = accounts.company_key(company)
     return [
         Candidate(
             lead_id=lead.id,
             same_contact=contact is not None and lead.contact_id == contact.id,
             same_name=lead.name.strip().lower() == name.strip().lower(),
-            same_company=bool(key) and company_key(lead.company) == key,
+            same_company=bool(key) and accounts.company_key(lead.company) == key,
         )
         for lead in rows.scalars()
     ]

@@ -138,6 +138,47 @@ def test_a_masked_address_never_says_who(address: str) -> None:
 
 # ---- companies and web sites -----------------------------------------------------------------------------------------
 
+SAME_COMPANY = [
+    ("上海华山医疗集团有限公司", "上海华山医疗集团"), ("上海华山医疗集团有限公司", "上海华山医疗 股份有限公司"), ("华山医疗（上海）有限公司", "华山医疗(上海)"),
+    ("ＡＢＣ科技", "abc科技有限责任公司"), ("Acme Co., Ltd.", "ACME"), ("Acme, Inc.", "acme inc"), ("Acme Medical Limited", "Acme Medical Ltd"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), SAME_COMPANY)
+def test_a_legal_form_does_not_make_another_company(one: str, other: str) -> None:
+    assert accounts.company_key(one) == accounts.company_key(other) != ""
+
+
+OTHER_COMPANY = [
+    ("华山医院", "华东医院"),
+    ("上海华山医疗", "北京华山医疗"),
+    ("Zinc", "Z Inc."),
+    ("Costco", "Cost Co., Ltd."),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), OTHER_COMPANY)
+def test_another_company_has_another_key(one: str, other: str) -> None:
+    assert accounts.company_key(one) != accounts.company_key(other)
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", "有限公司", "Co., Ltd."])
+def test_no_company_has_no_key(nothing: str | None) -> None:
+    assert accounts.company_key(nothing) == ""
+
+
+parts = st.sampled_from(
+    ["华山", "集团", "公司", "有限", "股份", "Acme", "Inc", "co", "ltd", "GmbH", " ", ".", ",", "（", "）", "-", "&"]
+)
+
+
+@given(st.lists(parts, max_size=8).map("".join))
+def test_a_company_key_is_its_own_key(name: str) -> None:
+    key = accounts.company_key(name)
+    assert accounts.company_key(key) == key
+    assert accounts.company_key(f" {name}\u3000") == key
+
+
 DOMAINS = [
     ("https://www.Huashan.Example.CN/about?x=1", "huashan.example.cn"),
     ("huashan.example.cn", "huashan.example.cn"),
