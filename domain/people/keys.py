@@ -123,7 +123,7 @@ async def key_presented(connection: AsyncConnection, token: str, now: datetime) 
 async def days_of_use(connection: AsyncConnection, ids: list[UUID]) -> dict[UUID, date | None]:
     """The last day on which somebody came with each of the keys."""
     used = await connection.execute(select(KeySecret.key_id, KeySecret.last_used_on).where(KeySecret.key_id.in_(ids)))
-    return dict(used.tuples().all())
+    return {row.key_id: row.last_used_on for row in used}
 
 
 async def key_used(uow: UnitOfWork, key_id: UUID) -> None:

@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from pytest_httpserver import HTTPServer
 
-from api.auth import ACTOR_SECONDS, KEYS_SECONDS, Door, IssuerVerifier, LocalVerifier, issue, verifier_for
+from api.auth import KEYS_SECONDS, Door, IssuerVerifier, LocalVerifier, issue, verifier_for
 from api.secret_files import read_key
 from api.settings import Environment, Settings
 from domain import people
@@ -28,9 +28,7 @@ from domain.kernel import (
     Text,
     Unauthenticated,
     Unavailable,
-    load,
 )
-from domain.people import User
 from tests.factories import Clock, add_colleague, add_territories
 
 ISSUER, AUDIENCE = "https://login.example.com", "sortie-api"
@@ -110,17 +108,6 @@ async def test_a_token_from_the_future_is_refused(database: Database, lei: Actor
 async def test_an_unknown_user_is_refused(database: Database, clock: Clock) -> None:
     token = KEY.sign(database.new_id(), clock(), timedelta(hours=1))
     assert "不存在" in (await refused(Door(database, KEY), f"Bearer {token}")).zh
-
-
-async def test_disabling_a_user_bites_within_seconds(database: Database, lei: Actor, clock: Clock) -> None:
-    door, token = Door(database, KEY), local_token(lei, clock)
-    assert await door.admit(f"Bearer {token}") is not None
-    async with database.open_uow(SYSTEM) as uow:
-        user = await load(uow.session, SYSTEM, User, lei.user_id)
-        user.disabled_at = uow.now
-        uow.note("user.disabled", user)
-    clock.advance(seconds=ACTOR_SECONDS)
-    assert "停用" in (await refused(door, f"Bearer {token}")).zh
 
 
 async def test_a_grant_that_ends_is_not_remembered_beyond_its_end(database: Database, clock: Clock) -> None:
