@@ -132,7 +132,7 @@ async def log(
                 )
             return known
     _check(uow, subject, body, occurred_at)
-    record = await _related(uow, related_to)
+    record = await _related(uow, related_to, ("leadId",) if reply else ("relatedToId",))
     if reply:
         _check_reply(uow, record, kind)
     links = _links(record)
@@ -172,17 +172,15 @@ def _check_reply(uow: UnitOfWork, record: Record, kind: ActivityKind) -> None:
         raise Invalid(words, ("kind",))
     if not isinstance(record, Lead):
         raise not_found("Lead", ("leadId",))
-    check_step(uow, record, LeadStep.RESPOND)
+    check_step(uow, record, LeadStep.RESPOND, ("leadId",))
 
 
-async def _related(uow: UnitOfWork, related_to: Ref) -> Record:
+async def _related(uow: UnitOfWork, related_to: Ref, path: tuple[str, ...]) -> Record:
     model = RELATED.get(related_to.kind)
     if model is None:
-        raise not_found("record", ("relatedToId",))
+        raise not_found("record", path)
     # A lead is changed by its activities: two of them at once wait for each other instead of failing.
-    return await load(
-        uow.session, uow.actor, model, related_to.id, path=("relatedToId",), lock=related_to.kind == Lead.entity()
-    )
+    return await load(uow.session, uow.actor, model, related_to.id, path=path, lock=related_to.kind == Lead.entity())
 
 
 def _links(record: Record) -> dict[str, UUID | None]:

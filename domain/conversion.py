@@ -73,7 +73,7 @@ async def _lead(uow: UnitOfWork, id: UUID, expected_version: int | None) -> Lead
     if lead.status is LeadStatus.CONVERTED:
         raise await _converted(uow, lead)
     await load(uow.session, actor, Lead, id, path=("leadId",), expected_version=expected_version)
-    check_step(uow, lead, LeadStep.CONVERT)
+    check_step(uow, lead, LeadStep.CONVERT, ("leadId",))
     return lead
 
 
