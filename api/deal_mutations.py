@@ -7,6 +7,7 @@ from uuid import UUID
 import strawberry
 
 from api.context import Info
+from api.custom_fields import CustomFieldInput, custom_input, read_custom, with_custom
 from api.deals import Opportunity, OpportunityContactRole
 from api.lead_mutations import REASON_LENGTH, amount_of, picked
 from api.leads import MoneyInput
@@ -49,6 +50,7 @@ class CreateOpportunityInput:
     primary_competitor: str | None = text("The key of the competitor that counts most.", KEY_LENGTH)
     next_step: str | None = text("What is to be done next.", STEP_LENGTH)
     declared_probability: int | None = _optional("How sure its owner is, 0 to 100.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="What to change in a deal; what is left out stays.")
@@ -65,6 +67,7 @@ class UpdateOpportunityInput:
     forecast_category: ForecastCategory | None = _optional("How sure it counts; null: as its stage says.")
     declared_probability: int | None = _optional("How sure its owner is, 0 to 100.")
     next_step: str | None = text("What is to be done next.", STEP_LENGTH)
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="A deal to move into another stage: of its pipeline, by id or by key.")
@@ -176,6 +179,7 @@ class DealMutations:
             "amount": amount_of(given(input.amount), "amount"), "close_date": given(input.close_date),
             "owner_id": picked("User", given(input.owner_id), "ownerId"), "primary_competitor": given(input.primary_competitor),
             "next_step": given(input.next_step), "declared_probability": given(input.declared_probability),
+            "custom": read_custom(given(input.custom)) or {},
         }  # fmt: skip
         id = await create_once(info, input, deals.Opportunity, deals.create_opportunity, words)
         return await _opportunity(info, id)
@@ -188,8 +192,9 @@ class DealMutations:
         id = expect("Opportunity", input.id, "id")
         words = changes(
             input, "name", "amount", "close_date", "owner_id", "primary_competitor", "forecast_category",
-            "declared_probability", "next_step",
+            "declared_probability", "next_step", "custom",
         )  # fmt: skip
+        words = with_custom(words)
         if "amount" in words:
             words["amount"] = amount_of(words["amount"], "amount")
         if words.get("owner_id") is not None:

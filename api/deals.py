@@ -13,6 +13,7 @@ from sqlalchemy.engine import RowMapping
 
 from api.accounts import Account, Contact
 from api.context import Context, Info
+from api.custom_fields import CustomFieldFilter, CustomFieldValue, custom_filter, custom_values
 from api.leads import Lead, MoneyInput
 from api.people import User
 from api.reads import (
@@ -189,6 +190,7 @@ class Opportunity(Record):
     stage_entered_at: datetime = column("Since when it has stood in its stage.")
     closed_at: datetime | None = column("When it was won or lost; null while it is open.")
     loss_reason: str | None = column("Why it was lost.")
+    custom_fields: list[CustomFieldValue] = custom_values("Opportunity")
     contact_roles: list[OpportunityContactRole] = many("opportunity_id", "Its buying committee.")
     committee_coverage: CommitteeCoverage | None = batched(
         _coverage, "Which of the roles that a deal needs somebody has spoken to."
@@ -285,6 +287,7 @@ class OpportunityFilter:
     stalled_days: int | None = matching(_stalled, "Open, and in its stage for at least so many days.")
     forecast_category: ForecastCategory | None = equals("forecast_category", "How sure it counts in the forecast.")
     search: str | None = contains("name", "A part of the name, upper and lower case alike.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @strawberry.type(description="What the reader's opportunities of one stage add up to.")

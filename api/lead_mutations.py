@@ -9,6 +9,7 @@ import strawberry
 from api.accounts import Account, Contact
 from api.activities import Activity
 from api.context import Info
+from api.custom_fields import CustomFieldInput, custom_input, read_custom, with_custom
 from api.deals import Opportunity
 from api.leads import Lead, MoneyInput
 from api.mutations import UserError, changes, create_once, given, mutation, refusals, text
@@ -52,6 +53,7 @@ class CaptureLeadInput:
     payload: JSON | None = strawberry.field(
         default=strawberry.UNSET, description="The form as it came in: a JSON object."
     )
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="A lead, as the caller holds it.")
@@ -91,6 +93,7 @@ class UpdateLeadInput:
     budget: MoneyInput | None = strawberry.field(default=strawberry.UNSET, description="What may be spent.")
     interest: str | None = text("What was asked for.", 5000)
     grade: LeadGrade | None = strawberry.field(default=strawberry.UNSET, description="How promising it is.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="A lead that is worth a deal.")
@@ -240,7 +243,7 @@ class LeadMutations:
                 uow, source=input.source, external_id=input.external_id, name=input.name, company=given(input.company), phone=given(input.phone),
                 email=given(input.email), wechat=given(input.wechat), region=given(input.region), industry=given(input.industry),
                 interest=given(input.interest), channel=given(input.channel), budget=budget, payload=payload,
-                owner_id=uow.actor.user_id if given(input.claim) else None,
+                owner_id=uow.actor.user_id if given(input.claim) else None, custom=read_custom(given(input.custom)),
             )  # fmt: skip
         return await _lead(info, lead.id)
 
@@ -273,7 +276,8 @@ class LeadMutations:
         self, info: Info, input: Annotated[UpdateLeadInput, strawberry.argument(description="The change.")]
     ) -> LeadPayload | None:
         """Change it."""
-        words = changes(input, "name", "company", "region", "industry", "budget", "interest", "grade")
+        words = changes(input, "name", "company", "region", "industry", "budget", "interest", "grade", "custom")
+        words = with_custom(words)
         if "budget" in words:
             words["budget"] = amount_of(words["budget"], "budget")
         return await _step(info, input, leads.update, changes=words)

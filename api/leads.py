@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, or_
 
 from api.accounts import Account, Contact
 from api.context import Context, Info
+from api.custom_fields import CustomFieldFilter, CustomFieldValue, custom_filter, custom_values
 from api.people import User
 from api.reads import (
     SHAPES,
@@ -141,6 +142,7 @@ class Lead(Record):
     duplicates: list[Annotated["Lead", strawberry.lazy("api.leads")]] = many(
         "duplicate_of_id", "The leads that repeat this one."
     )
+    custom_fields: list[CustomFieldValue] = custom_values("Lead")
     converted_to: LeadConversion | None = derived(CONVERSION, _conversion, "What it became; null until it did.")
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
         "lead_id", "What was done on it, newest first."
@@ -190,6 +192,7 @@ class LeadFilter:
     unowned: bool | None = matching(_unowned, "True: open to claim; false: owned.")
     responded: bool | None = matching(_responded, "True: somebody has genuinely replied; false: nobody has.")
     search: str | None = matching(_named, "A part of the name or the company, upper and lower case alike.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @strawberry.input(description="An exact amount of one currency.")

@@ -136,7 +136,7 @@ class OrganisationMutations:
         self, info: Info, input: Annotated[CreateAccountInput, strawberry.argument(description="The account.")]
     ) -> AccountPayload | None:
         """Make it, and read it as the caller sees it."""
-        values = changes(input, *FIELDS) | _linked(input)
+        values: dict[str, Any] = {"custom": {}} | changes(input, *FIELDS) | _linked(input)
         async with info.context.open_uow() as uow:
             account = await accounts.create_account(uow, client_key=input.client_key, **values)
         return await account_payload(info, account.id)

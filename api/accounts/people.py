@@ -116,7 +116,7 @@ class ContactMutations:
         async with info.context.open_uow() as uow:
             contact = await accounts.create_contact(
                 uow, name=input.name, account_id=account_id, title=given(input.title), buying_role=given(input.buying_role),
-                custom=read_custom(given(input.custom)), client_key=input.client_key,
+                custom=read_custom(given(input.custom)) or {}, client_key=input.client_key,
             )  # fmt: skip
         return ContactPayload(contact=await load_one(info.context, shape_of(Contact), contact.id))
 

@@ -36,7 +36,7 @@ async def create_contact(
             await load(uow.session, uow.actor.only(*WRITERS), Account, account_id, path=("accountId",))
         contact = Contact(
             id=uow.new_id(), account_id=account_id, name=known, title=title, buying_role=buying_role,
-            custom=await custom_fields.apply(uow, Contact.entity(), None, custom, new=account_id is not None),
+            custom=await custom_fields.apply(uow, Contact.entity(), None, custom, new=custom is not None),
         )  # fmt: skip
         uow.session.add(contact)
         uow.note("contact.created", contact)

@@ -41,9 +41,10 @@ async def create_account(
 ) -> Account:  # fmt: skip
     """Create an account in the territory that its region names, or in the actor's; a rep owns what they create.
 
-    The same client key gives the account that is there. Raises Invalid for what cannot be taken, NotFound for an owner,
-    brand or parent that is not there, Forbidden for an owner whom the actor may not name and for a place that the actor
-    does not see, KeyReused.
+    The same client key gives the account that is there. Who gives custom values, if none, gives the required ones.
+
+    Raises Invalid for what cannot be taken, NotFound for an owner, brand or parent that is not there, Forbidden for an owner
+    whom the actor may not name and for a place that the actor does not see, KeyReused.
     """
     given = {
         "name": name, "industry": industry, "region": region, "owner_id": owner_id, "brand_id": brand_id, "parent_id": parent_id,
@@ -199,7 +200,7 @@ async def _domain(uow: UnitOfWork, account: Account | None, domain: str | None) 
 
 
 async def _custom(uow: UnitOfWork, account: Account | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    current, new = (None, True) if account is None else (account.custom, False)
+    current, new = (None, given is not None) if account is None else (account.custom, False)
     return {"custom": await custom_fields.apply(uow, Account.entity(), current, given, new=new)}
 
 

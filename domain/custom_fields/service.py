@@ -53,8 +53,8 @@ async def apply(
 ) -> Values | None:
     """What the `custom` column of a record holds once the given values are in: null clears one, those left out stay.
 
-    A `new` record of a person needs every required field; those that machines bring need not have them. Raises Invalid at
-    `custom` and the key for whatever cannot be taken.
+    A `new` record that a person fills in needs every required field; those that come of an import, a form or another record
+    need not have them. Raises Invalid at `custom` and the key for whatever cannot be taken.
     """
     complete = new and uow.actor.kind is ActorKind.USER
     if not given and not complete:

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
@@ -109,7 +110,7 @@ class Competitor(Record):
 
 OPPORTUNITY_FIELDS = frozenset({
     "amount", "close_date", "account", "owner", "activities", "primary_competitor", "contact_roles", "committee_coverage", "quotes", "orders", "payments", "attachments", "transitions",
-    "forecast_category", "declared_probability", "next_step", "loss_reason", "closed_at", "lead",
+    "forecast_category", "declared_probability", "next_step", "loss_reason", "closed_at", "lead", "custom_fields",
 })  # fmt: skip
 
 
@@ -149,6 +150,7 @@ class Opportunity(Record):
     opened_at: Mapped[datetime]
     stage_entered_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    custom: Mapped[dict[str, Any] | None]
     source: Mapped[str | None]
     external_id: Mapped[str | None]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from domain import people
+from domain import custom_fields, people
 from domain.accounts import Account
 from domain.deals.model import (
     SELLERS,
@@ -46,7 +46,7 @@ async def create_opportunity(
     uow: UnitOfWork, *, name: str, account_id: UUID, pipeline_id: UUID | None = None, stage_id: UUID | None = None, stage_key: str | None = None,
     amount: Money | None = None, close_date: date | None = None, owner_id: UUID | None = None, primary_competitor: str | None = None,
     next_step: str | None = None, declared_probability: int | None = None, lead_id: UUID | None = None, opened_at: datetime | None = None,
-    path: tuple[str, ...] = ("accountId",),
+    custom: Mapping[str, Any] | None = None, path: tuple[str, ...] = ("accountId",),
 ) -> Opportunity:  # fmt: skip
     """Open a deal with an account that the actor sees, in the stage given or the first open one of the territory's pipeline.
 
@@ -68,7 +68,7 @@ async def create_opportunity(
     await _check_words(uow, said)
     return await open_opportunity(
         uow, name=name, stage=stage, account_id=account_id, amount=amount, close_date=close_date, owner_id=owner, lead_id=lead_id,
-        opened_at=opened_at, **said,
+        opened_at=opened_at, custom=custom, **said,
     )  # fmt: skip
 
 
@@ -86,9 +86,12 @@ async def _owner(uow: UnitOfWork, account: Account, owner_id: UUID | None) -> UU
 async def open_opportunity(
     uow: UnitOfWork, *, name: str, stage: Stage, account_id: UUID | None = None, amount: Money | None = None, close_date: date | None = None,
     owner_id: UUID | None = None, opened_at: datetime | None = None, primary_competitor: str | None = None, lead_id: UUID | None = None,
-    next_step: str | None = None, declared_probability: int | None = None,
+    next_step: str | None = None, declared_probability: int | None = None, custom: Mapping[str, Any] | None = None,
 ) -> Opportunity:  # fmt: skip
-    """Open a deal in a stage, in its account's territory."""
+    """Open a deal in a stage, in its account's territory.
+
+    Whoever gives values for custom fields, if none, gives the required ones.
+    """
     if not name.strip():
         raise Invalid(Text("商机名称不能为空", "an opportunity needs a name"), ("name",))
     _check_amount(amount)
@@ -100,6 +103,7 @@ async def open_opportunity(
         owner_id=owner_id or (account.owner_id if account else None), territory_id=account.territory_id if account else None, lead_id=lead_id,
         primary_competitor=primary_competitor, forecast_category=stage.default_forecast_category, opened_at=entered, stage_entered_at=entered,
         closed_at=entered if stage.is_closed else None, next_step=next_step, declared_probability=declared_probability,
+        custom=await custom_fields.apply(uow, Opportunity.entity(), None, custom, new=custom is not None),
     )  # fmt: skip
     uow.session.add(opportunity)
     uow.session.add(
@@ -145,7 +149,7 @@ async def deal_to_change(
 async def update_opportunity(
     uow: UnitOfWork, id: UUID, *, changes: Mapping[str, Any], expected_version: int | None = None
 ) -> Opportunity:
-    """Set what is given of name, amount, close_date, owner_id, primary_competitor, forecast_category, declared_probability and next_step.
+    """Set what is given of name, amount, close_date, owner_id, primary_competitor, forecast_category, declared_probability, next_step and custom.
 
     No category means the one of the deal's stage. An update that changes nothing is no event.
 
@@ -174,6 +178,8 @@ async def _set(uow: UnitOfWork, opportunity: Opportunity, name: str, value: Any)
         await _hand_over(uow, opportunity, value)
     elif name == "forecast_category":
         await _categorise(uow, opportunity, value)
+    elif name == "custom":
+        opportunity.custom = await custom_fields.apply(uow, opportunity.entity(), opportunity.custom, value)
     elif name in {"close_date", "primary_competitor", "declared_probability", "next_step"}:
         setattr(opportunity, name, value)
     else:

@@ -47,6 +47,7 @@ class DuplicateVerdict(StrEnum):
 LEAD_FIELDS = frozenset({
     "company", "region", "industry", "contact", "channel", "assigned_at", "first_responded_at", "first_response_minutes", "owner", "interest", "budget",
     "grade", "disqualify_reason", "duplicate_verdict", "duplicate_of", "duplicates", "converted_to", "activities", "attachments",
+    "custom_fields",
 })  # fmt: skip
 
 
@@ -92,6 +93,7 @@ class Lead(Record):
     converted_opportunity_id: Mapped[UUID | None]
     duplicate_verdict: Mapped[DuplicateVerdict]
     duplicate_of_id: Mapped[UUID | None] = mapped_column(ForeignKey("leads.id"), index=True)
+    custom: Mapped[dict[str, Any] | None] = mapped_column(info=PERSONAL)
     payload: Mapped[dict[str, Any] | None] = mapped_column(info=PERSONAL)
 
     __table_args__ = (

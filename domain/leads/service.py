@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from domain import accounts, people
+from domain import accounts, custom_fields, people
 from domain.accounts import Channel, Contact
 from domain.kernel import (
     ActorKind,
@@ -47,13 +47,14 @@ async def capture(
     uow: UnitOfWork, *, source: str, external_id: str, name: str, company: str | None = None, phone: str | None = None, email: str | None = None,
     region: str | None = None, industry: str | None = None, budget: Money | None = None, interest: str | None = None, payload: dict[str, Any] | None = None,
     channel: Channel | None = None, captured_at: datetime | None = None, owner_id: UUID | None = None, wechat: str | None = None,
+    custom: Mapping[str, Any] | None = None,
 ) -> Lead:  # fmt: skip
     """Take in a lead and its person; the same source and external id give the lead that is there, unchanged.
 
     The person is the one who has the telephone, e-mail or WeChat address already, or a new one. A region that names no territory
     leaves the lead to the territory of the rep who captured it; without a region it gets that territory's.
 
-    Raises Invalid for empty names and addresses that cannot be ones.
+    Raises Invalid for empty names, addresses that cannot be ones, and custom values that cannot be taken.
     """
     for field, value in (("source", source), ("externalId", external_id), ("name", name)):
         _filled(value, field)
@@ -82,6 +83,7 @@ async def capture(
         region=place, territory_id=territory_id, contact_id=contact.id,
         owner_id=owner_id, status=LeadStatus.ASSIGNED if owner_id else LeadStatus.NEW, assigned_at=came_in if owner_id else None,
         captured_at=came_in, last_activity_at=came_in, duplicate_verdict=verdict, duplicate_of_id=repeated, payload=payload,
+        custom=await custom_fields.apply(uow, Lead.entity(), None, custom),
     )  # fmt: skip
     uow.session.add(lead)
     uow.note("lead.captured", lead, {"source": source, "duplicate": verdict.value})
@@ -155,23 +157,23 @@ def _standing(uow: UnitOfWork, lead: Lead) -> Standing:
     )
 
 
-def check_step(uow: UnitOfWork, lead: Lead, step: LeadStep) -> None:
+def check_step(uow: UnitOfWork, lead: Lead, step: LeadStep, path: tuple[str, ...] = ("id",)) -> None:
     """Check that the actor may take a step on a lead now.
 
     Raises Forbidden when it is neither theirs nor managed by them, Conflict when its state does not allow the step.
     """
     why = refusal(step, lead.status, _standing(uow, lead))
     if why is not None:
-        raise _refused(why, lead)
+        raise _refused(why, lead, path)
 
 
-def _refused(why: Refusal, lead: Lead) -> SalesError:
+def _refused(why: Refusal, lead: Lead, path: tuple[str, ...] = ("id",)) -> SalesError:
     if why is Refusal.WRONG_STATUS:
         label = STATUS_LABELS[lead.status]
         words = Text(f"线索{label.zh}，不能这样做", f"the lead is {label.en}: that does not allow this")
-        return Conflict(words, ("id",))
+        return Conflict(words, path)
     kind, words = _REFUSALS[why]
-    return kind(words, ("id",))
+    return kind(words, path)
 
 
 async def _take(uow: UnitOfWork, id: UUID, step: LeadStep, expected_version: int | None) -> Lead:
@@ -267,6 +269,8 @@ async def _set(uow: UnitOfWork, lead: Lead, name: str, value: Any) -> None:
         territory = await people.find_territory(uow.session, value)
         lead.region = territory.key if territory else value
         lead.territory_id = territory.id if territory else lead.territory_id
+    elif name == "custom":
+        lead.custom = await custom_fields.apply(uow, lead.entity(), lead.custom, value)
     elif name in {"company", "industry", "interest", "grade"}:
         setattr(lead, name, value)
     else:

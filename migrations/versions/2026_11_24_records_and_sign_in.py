@@ -245,12 +245,14 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('converted_at', sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column('converted_account_id', sa.Uuid(), nullable=True))
         batch_op.add_column(sa.Column('converted_opportunity_id', sa.Uuid(), nullable=True))
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.create_index(batch_op.f('ix_leads_duplicate_of_id'), ['duplicate_of_id'], unique=False)
         batch_op.create_foreign_key(batch_op.f('fk_leads_converted_account_id'), 'accounts', ['converted_account_id'], ['id'])
 
     with op.batch_alter_table('opportunities', schema=None) as batch_op:
         batch_op.add_column(sa.Column('declared_probability', sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column('next_step', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.create_index(batch_op.f('ix_opportunities_lead_id'), ['lead_id'], unique=False)
 
     with op.batch_alter_table('opportunity_contact_roles', schema=None) as batch_op:
@@ -285,9 +287,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
@@ -329,9 +331,9 @@ def downgrade() -> None:
         batch_op.drop_column('account_id')
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
         batch_op.drop_column('reason')
@@ -366,12 +368,14 @@ def downgrade() -> None:
 
     with op.batch_alter_table('opportunities', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_opportunities_lead_id'))
+        batch_op.drop_column('custom')
         batch_op.drop_column('next_step')
         batch_op.drop_column('declared_probability')
 
     with op.batch_alter_table('leads', schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f('fk_leads_converted_account_id'), type_='foreignkey')
         batch_op.drop_index(batch_op.f('ix_leads_duplicate_of_id'))
+        batch_op.drop_column('custom')
         batch_op.drop_column('converted_opportunity_id')
         batch_op.drop_column('converted_account_id')
         batch_op.drop_column('converted_at')

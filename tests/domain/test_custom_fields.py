@@ -287,9 +287,10 @@ async def test_people_give_what_is_required_and_machines_need_not(database: Data
         async with database.open_uow(actor) as uow:
             return await accounts.create_account(uow, name="华山医院", **more)
 
-    assert (await refusal(database, create(lei))).path == ("custom", "level")
+    assert (await refusal(database, create(lei, custom={}))).path == ("custom", "level")
     assert (await create(lei, custom={"level": "b"})).custom == {"level": "b"}
-    assert (await create(SYSTEM)).custom is None
+    assert (await create(SYSTEM, custom={})).custom is None
+    assert (await create(lei)).custom is None
 
 
 async def test_values_on_people_enter_the_ledger_only_enciphered_and_go_with_them(database: Database) -> None:
