@@ -29,7 +29,7 @@ from demo.story import Story
 from domain import accounts, activities, commerce, consent, conversion, deals, leads, people, signals
 from domain.accounts import Account, Contact
 from domain.activities import Activity
-from domain.commerce import Item, Order, Quote, QuoteStatus
+from domain.commerce import Item, Order, PaymentMethod, Quote, QuoteStatus
 from domain.consent import ConsentGrant, ConsentStatus
 from domain.conversion import Terms
 from domain.deals import Opportunity, Stage, StagePlan
@@ -43,6 +43,8 @@ CURRENCY = "CNY"
 LEAD_BATCH = 16
 KNOWLEDGE_BATCH = 20
 ANSWER_TIME = timedelta(minutes=25)
+COLLECTOR = "fang.chen@example.com"
+"""The colleague of finance who keeps payments."""
 ORDER_HOUR = "orders"
 """All orders come at the same time of day, so that purchase cycles are whole days."""
 FACETS = ("concerns", "stages", "roles", "industries", "competitors", "regions")
@@ -203,12 +205,13 @@ async def _load_account(loading: Loading, key: str, record: AccountRecord) -> No
         )  # fmt: skip
         await uow.session.flush()
         contacts = {person.key: await _contact(uow, loading, account, person) for person in record.contacts}
-        for order in record.orders:
-            at = loading.at(order.days, ORDER_HOUR)
+        placed = [
             await commerce.place_order(
-                uow, number=order.number, account_id=account.id, ordered_at=at, items=loading.items(order.lines)
+                uow, number=order.number, account_id=account.id, ordered_at=loading.at(order.days, ORDER_HOUR), items=loading.items(order.lines)
             )
-        facts = list(story.of_orders(Story(loading.now, key, account.ref()), record))
+            for order in record.orders
+        ]  # fmt: skip
+        facts: list[Fact] = []
         for number, deal in enumerate(record.opportunities):
             opportunity = await _opportunity(uow, loading, account, contacts, deal)
             loading.deals[deal.name] = opportunity.id
@@ -217,7 +220,18 @@ async def _load_account(loading: Loading, key: str, record: AccountRecord) -> No
                 Story(loading.now, f"{key}/{number}", opportunity.ref()), loading.company, record, deal
             )
         await _log(uow, loading, account.ref(), record.activities)
+    await _collect(loading, placed, record.credit_grade)
     await _record(loading, facts)
+
+
+async def _collect(loading: Loading, placed: Sequence[Order], credit_grade: str) -> None:
+    """What the customer owes on orders, and what came in of it, as finance puts it in."""
+    async with loading.database.open_uow(loading.actors[COLLECTOR]) as uow:
+        for order in placed:
+            for amount, due_on, paid_on in story.instalments(order, credit_grade, loading.now.date()):
+                await commerce.record_payment(
+                    uow, order_id=order.id, amount=amount, due_on=due_on, paid_on=paid_on, method=PaymentMethod.BANK_TRANSFER if paid_on else None
+                )  # fmt: skip
 
 
 async def _record(loading: Loading, facts: Sequence[Fact]) -> None:

@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -20,18 +21,18 @@ from demo.records import (
     OpportunityRecord,
     QuoteRecord,
 )
-from domain.commerce import STANDARD_PAYMENT_TERMS_DAYS
-from domain.kernel import Ref
+from domain.commerce import STANDARD_PAYMENT_TERMS_DAYS, Order
+from domain.kernel import Money, Ref
 from domain.signals import Fact
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 OPENING_HOUR, OPEN_MINUTES = 9, 8 * 60
 WINDOW_DAYS = 180
 """How far back derived signals reach."""
-DEPOSIT_SHARE, DEPOSIT_DAYS = 0.3, 3
+DEPOSIT_SHARE, DEPOSIT_DAYS, LATE_DAYS = Decimal("0.3"), 3, 45
 SOURCES = {
     "usage_reported": "product_usage", "email_opened": "mailing", "event_attended": "events", "quote_sent": "quotes", "quote_opened": "quotes",
-    "payment_received": "finance", "concern_raised": "sales_notes", "concern_resolved": "sales_notes", "competitor_mentioned": "sales_notes",
+    "concern_raised": "sales_notes", "concern_resolved": "sales_notes", "competitor_mentioned": "sales_notes",
 }  # fmt: skip
 """Where signals come from; the others come from the website."""
 
@@ -123,14 +124,19 @@ def _offered(story: Story, quote: QuoteRecord) -> Iterator[Fact]:
             )
 
 
-def of_orders(story: Story, account: AccountRecord) -> Iterator[Fact]:
-    """A deposit soon after each order and the rest at the end of the standard payment terms."""
-    for order in account.orders:
-        due = ((DEPOSIT_SHARE, DEPOSIT_DAYS), (1 - DEPOSIT_SHARE, STANDARD_PAYMENT_TERMS_DAYS))
-        for share, after in due:
-            if 0 < order.days - after < WINDOW_DAYS:
-                payload = {"order": order.number, "share": share}
-                yield story.fact("payment_received", order.days - after, f"{order.number}-paid-{after}", payload)
+def instalments(order: Order, credit_grade: str, today: date) -> Iterator[tuple[Money, date, date | None]]:
+    """What is owed on an order, until when, and when it came in: a deposit soon, the rest at the end of the standard terms.
+
+    A customer whose credit grade is C or worse is late with the rest.
+    """
+    ordered_on = order.ordered_at.astimezone(SHANGHAI).date()
+    deposit = order.total.times(DEPOSIT_SHARE)
+    rest = Money(order.total.amount_minor - deposit.amount_minor, order.total.currency)
+    late = LATE_DAYS if credit_grade.startswith(("C", "D")) else 0
+    for amount, after, delay in ((deposit, DEPOSIT_DAYS, 0), (rest, STANDARD_PAYMENT_TERMS_DAYS, late)):
+        due_on = ordered_on + timedelta(days=after)
+        paid_on = due_on + timedelta(days=delay)
+        yield amount, due_on, paid_on if paid_on <= today else None
 
 
 def of_lead(story: Story, lead: LeadRecord) -> Iterator[Fact]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.context import gather_account, gather_lead
@@ -18,7 +18,16 @@ from demo import Summary, load, records, story
 from domain import ledger
 from domain.accounts import Account, Contact, ContactPoint
 from domain.activities import Activity
-from domain.commerce import Order, PriceBookEntry, Quote, QuoteLine, purchase_cycle
+from domain.commerce import (
+    Order,
+    Payment,
+    PaymentStatus,
+    PriceBookEntry,
+    Quote,
+    QuoteLine,
+    payment_status,
+    purchase_cycle,
+)
 from domain.consent import ConsentDecision, ConsentGrant, ConsentStatus
 from domain.deals import Opportunity, OpportunityContactRole, Pipeline, Stage, StageTransition
 from domain.kernel import Conflict, Database, Invalid, Role, rows_visible
@@ -149,8 +158,11 @@ async def test_addresses_are_invented(demo: Loaded) -> None:
 
 async def test_what_happened_lies_within_half_a_year(demo: Loaded) -> None:
     now = demo.clock.now
-    for model in (Activity, Signal):
-        oldest, newest = (await demo.rows(select(func.min(model.occurred_at), func.max(model.occurred_at))))[0]
+    # Payments are as old as their orders.
+    beside_payments = Signal.type != "payment_received"
+    for model, which in ((Activity, true()), (Signal, beside_payments)):
+        ends = select(func.min(model.occurred_at), func.max(model.occurred_at)).where(which)
+        oldest, newest = (await demo.rows(ends))[0]
         assert now - WINDOW <= oldest
         assert newest <= now
 
@@ -301,6 +313,24 @@ async def test_every_quote_on_a_deal_is_sent_when_it_is_issued(demo: Loaded) -> 
     }
     quotes = await demo.rows(select(Quote.number, Quote.issued_at))
     assert sent == {quote.number: quote.issued_at.date() for quote in quotes}
+
+
+async def test_every_order_is_owed_in_full_and_late_payers_are_late(demo: Loaded) -> None:
+    owed: dict[str, int] = defaultdict(int)
+    stands = set()
+    payments = select(Payment.amount_minor, Payment.received_minor, Payment.due_on, Order.number, Account.credit_grade)
+    joined = payments.join(Order, Order.id == Payment.order_id).join(Account, Account.id == Payment.account_id)
+    for row in await demo.rows(joined):
+        owed[row.number] += row.amount_minor
+        status = payment_status(row.amount_minor, row.received_minor, row.due_on, Clock().now.date())
+        assert status is not PaymentStatus.OVERDUE or row.credit_grade == "C"
+        stands.add(status)
+    assert owed == {row.number: row.total_minor for row in await demo.rows(select(Order.number, Order.total_minor))}
+    assert stands == {PaymentStatus.PAID, PaymentStatus.OVERDUE}
+    told = Counter(
+        row.payload["order"] for row in await demo.rows(select(Signal.payload).where(Signal.type == "payment_received"))
+    )
+    assert set(told) == set(owed)
 
 
 def test_things_happen_in_office_hours_and_never_ahead() -> None:
