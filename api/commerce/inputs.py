@@ -5,6 +5,7 @@ from typing import Any
 
 import strawberry
 
+from api.custom_fields import CustomFieldInput, custom_input, with_custom
 from api.leads import MoneyInput
 from api.mutations import text
 from api.reads import expect
@@ -46,6 +47,7 @@ class CreateProductInput:
     series: str | None = text("The series to which it belongs.", 200)
     list_price: MoneyInput = strawberry.field(description="The list price a piece.")
     floor_price: MoneyInput = strawberry.field(description="The price a piece below which an offer needs approval.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="What to change in a product; what is left out stays.")
@@ -58,6 +60,7 @@ class UpdateProductInput:
     name_en: str | None = text("Its English name.", 300)
     series: str | None = text("The series to which it belongs.", 200)
     discontinued: bool | None = _optional("Whether it is sold no more.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="New prices of a product in one currency, from now on.")
@@ -79,6 +82,7 @@ class CreateQuoteInput:
     lines: list[LineInput] = strawberry.field(description="What it offers: 1 to 500 lines.")
     payment_terms_days: int | None = _optional("Within how many days the customer pays; 30 without it.")
     valid_until: date | None = _optional("The last day on which it holds.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="What to change in a draft; what is left out stays.")
@@ -90,6 +94,7 @@ class UpdateQuoteInput:
     lines: list[LineInput] | None = _optional("What it offers now: these replace all its lines.")
     payment_terms_days: int | None = _optional("Within how many days the customer pays.")
     valid_until: date | None = _optional("The last day on which it holds.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="A step in the life of a quote.")
@@ -124,6 +129,7 @@ class CreateOrderInput:
     payment_terms_days: int | None = _optional("Within how many days the customer pays; the quote's without it.")
     po_number: str | None = text("The number of the customer's own purchase order.", NUMBER_LENGTH)
     expected_on: date | None = _optional("When it is expected to be delivered.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="What to change in an order; what is left out stays, lines and total stand.")
@@ -136,6 +142,7 @@ class UpdateOrderInput:
     expected_on: date | None = _optional("When it is expected to be delivered.")
     delivered_on: date | None = _optional("When it was delivered.")
     payment_terms_days: int | None = _optional("Within how many days the customer pays.")
+    custom: list[CustomFieldInput] | None = custom_input()
 
 
 @strawberry.input(description="A bill to take in.")
@@ -220,7 +227,7 @@ def items(lines: list[LineInput] | None) -> list[Item]:
 
 
 def translated(words: dict[str, Any]) -> dict[str, Any]:
-    """Words of an input with ids, money and lines as the domain has them; null stays null.
+    """Words of an input with ids, money, lines and custom values as the domain has them; null stays null.
 
     Raises what `amount`, `items` and `expect` do.
     """
@@ -233,4 +240,4 @@ def translated(words: dict[str, Any]) -> dict[str, Any]:
             words[name] = amount(words[name], path)
     if "items" in words:
         words["items"] = items(words["items"])
-    return words
+    return with_custom(words)

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_
 
 from api.commerce.types import Invoice, Order, Payment, Product, Quote
 from api.context import Context
+from api.custom_fields import CustomFieldFilter, custom_filter
 from api.reads import (
     Connection,
     View,
@@ -55,6 +56,7 @@ class ProductFilter:
     search: str | None = matching(_named, "A part of the code or of a name, upper and lower case alike.")
     series: str | None = equals("series", "The series.")
     discontinued: bool | None = matching(_discontinued, "True: sold no more; false: still sold.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @strawberry.input(description="Which quotes; all conditions hold together.")
@@ -68,6 +70,7 @@ class QuoteFilter:
     issued_since: datetime | None = since("issued_at", "Issued at or after this instant.")
     issued_before: datetime | None = until("issued_at", "Issued before this instant.")
     ends_before: date | None = until("valid_until", "Its last day is before this one.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @strawberry.input(description="Which orders; all conditions hold together.")
@@ -81,6 +84,7 @@ class OrderFilter:
     ordered_since: datetime | None = since("ordered_at", "Placed at or after this instant.")
     ordered_before: datetime | None = until("ordered_at", "Placed before this instant.")
     expected_before: date | None = until("expected_on", "Expected before this day.")
+    custom: list[CustomFieldFilter] | None = custom_filter()
 
 
 @strawberry.input(description="Which bills; all conditions hold together.")

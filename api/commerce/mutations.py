@@ -109,6 +109,8 @@ async def _step(
     return await _quote(info, id)
 
 
+FORM: dict[str, Any] = {"custom": {}}
+"""Who fills in a new record gives values for custom fields, if none: the required ones are asked for."""
 QuoteStep = Annotated[QuoteActionInput, strawberry.argument(description="The quote and its version.")]
 
 
@@ -121,7 +123,7 @@ class ProductMutations:
         self, info: Info, input: Annotated[CreateProductInput, strawberry.argument(description="The product.")]
     ) -> ProductPayload | None:
         """Create it once."""
-        words = translated(changes(input, "code", "series", "list_price", "floor_price"))
+        words = FORM | translated(changes(input, "code", "series", "list_price", "floor_price", "custom"))
         words["name"] = Text(input.name_zh, input.name_en)
         id = await create_once(info, input, commerce.Product, commerce.create_product, words)
         return await _product(info, id)
@@ -131,7 +133,7 @@ class ProductMutations:
         self, info: Info, input: Annotated[UpdateProductInput, strawberry.argument(description="The change.")]
     ) -> ProductPayload | None:
         """Change it."""
-        words = changes(input, "name_zh", "name_en", "series", "discontinued")
+        words = translated(changes(input, "name_zh", "name_en", "series", "discontinued", "custom"))
         return await _product(info, await _updated(info, "Product", input, commerce.update_product, words))
 
     @mutation("Give a product new prices in one currency from now on; the ones before stay on record.", *PRICING)
@@ -154,7 +156,9 @@ class QuoteMutations:
         self, info: Info, input: Annotated[CreateQuoteInput, strawberry.argument(description="The offer.")]
     ) -> QuotePayload | None:
         """Draft it once."""
-        words = translated(changes(input, "opportunity_id", "payment_terms_days", "valid_until", lines="items"))
+        words = FORM | translated(
+            changes(input, "opportunity_id", "payment_terms_days", "valid_until", "custom", lines="items")
+        )
         if words.get("payment_terms_days", 0) is None:
             del words["payment_terms_days"]
         return await _quote(info, await create_once(info, input, commerce.Quote, commerce.create_quote, words))
@@ -164,7 +168,7 @@ class QuoteMutations:
         self, info: Info, input: Annotated[UpdateQuoteInput, strawberry.argument(description="The change.")]
     ) -> QuotePayload | None:
         """Change it."""
-        words = translated(changes(input, "payment_terms_days", "valid_until", lines="items"))
+        words = translated(changes(input, "payment_terms_days", "valid_until", "custom", lines="items"))
         return await _quote(info, await _updated(info, "Quote", input, commerce.update_quote, words))
 
     @mutation("Hand a draft in: to approval where prices or terms need it, else it is approved at once.", *SELLING)
@@ -219,7 +223,8 @@ BOTH_WAYS = Text(
 
 def _ordered(input: CreateOrderInput) -> dict[str, Any]:
     words = changes(
-        input, "quote_id", "account_id", "opportunity_id", "number", "ordered_at", "payment_terms_days", "po_number", "expected_on", lines="items",
+        input, "quote_id", "account_id", "opportunity_id", "number", "ordered_at", "payment_terms_days", "po_number", "expected_on", "custom",
+        lines="items",
     )  # fmt: skip
     words = translated({name: value for name, value in words.items() if value is not None})
     if ("quote_id" in words) == any(name in words for name in FREE):
@@ -227,7 +232,7 @@ def _ordered(input: CreateOrderInput) -> dict[str, Any]:
     for name, field in (("account_id", "accountId"), ("items", "lines")):
         if "quote_id" not in words and name not in words:
             raise Invalid(BOTH_WAYS, (field,))
-    return words
+    return FORM | words
 
 
 @strawberry.type
@@ -248,7 +253,7 @@ class OrderMutations:
         self, info: Info, input: Annotated[UpdateOrderInput, strawberry.argument(description="The change.")]
     ) -> OrderPayload | None:
         """Change it."""
-        words = changes(input, "po_number", "expected_on", "delivered_on", "payment_terms_days")
+        words = translated(changes(input, "po_number", "expected_on", "delivered_on", "payment_terms_days", "custom"))
         return await _order(info, await _updated(info, "Order", input, commerce.update_order, words))
 
     @mutation("Take in a bill on an order.", *COLLECTING)

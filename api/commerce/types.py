@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from api.accounts import Account
 from api.attachments import Attachment
 from api.context import Info
+from api.custom_fields import CustomFieldValue, custom_values
 from api.deals import Opportunity
 from api.people import User
 from api.reads import (
@@ -95,6 +96,7 @@ class Product(Record):
     name_en: str = column("Its English name.")
     series: str | None = column("The series to which it belongs.")
     discontinued_at: datetime | None = column("Since when it is sold no more; null while it is.")
+    custom_fields: list[CustomFieldValue] = custom_values("Product")
     prices: list[PriceBookEntry] = many(
         "product_id", "The prices that hold now, one a currency.", where={"valid_to": None}
     )
@@ -166,6 +168,7 @@ class Quote(Record):
     approved_at: datetime | None = column("When that was.")
     decided_at: datetime | None = column("When it was accepted, rejected or let expire.")
     reason: str | None = column("Why it was returned, rejected or let expire.")
+    custom_fields: list[CustomFieldValue] = custom_values("Quote")
     lines: list[QuoteLine] = many("quote_id", "What it offers.")
     attachments: list[Attachment] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Quote"}
@@ -196,6 +199,7 @@ class Order(Record):
     po_number: str | None = column("The number of the customer's own purchase order.")
     expected_on: date | None = column("When it is expected to be delivered.")
     delivered_on: date | None = column("When it was delivered.")
+    custom_fields: list[CustomFieldValue] = custom_values("Order")
     lines: list[OrderLine] = many("order_id", "What was bought.")
     invoices: list[Annotated["Invoice", strawberry.lazy("api.commerce")]] = newest("order_id", "Its bills.")
     payments: list[Annotated["Payment", strawberry.lazy("api.commerce")]] = newest("order_id", "What is owed and paid.")

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, ForeignKey, Index, String, UniqueConstraint, event, inspect, select
@@ -42,14 +43,14 @@ class PaymentMethod(StrEnum):
 PRICED = (Role.REP, Role.MANAGER, Role.FINANCE, Role.SALES_OPS)
 """Who sees the floor."""
 PRICE_FIELDS = frozenset({"prices", "price_history"})
-PRODUCT_FIELDS = frozenset({"series", "discontinued_at"})
+PRODUCT_FIELDS = frozenset({"series", "discontinued_at", "custom_fields"})
 QUOTE_FIELDS = frozenset({
     "opportunity", "account", "total", "issued_at", "valid_until", "lines", "revises", "approval_reasons", "submitted_by", "approved_by", "approved_at", "decided_at", "reason",
-    "attachments",
+    "attachments", "custom_fields",
 })  # fmt: skip
 BILLING_FIELDS = frozenset({"invoices", "payments"})
 ORDER_FIELDS = BILLING_FIELDS | {
-    "account", "opportunity", "total", "lines", "quote", "po_number", "expected_on", "delivered_on", "payment_terms_days", "attachments",
+    "account", "opportunity", "total", "lines", "quote", "po_number", "expected_on", "delivered_on", "payment_terms_days", "attachments", "custom_fields",
 }  # fmt: skip
 INVOICE_FIELDS = frozenset({"order", "account", "due_on", "voided_on", "payments"})
 PAYMENT_FIELDS = frozenset({"order", "account", "invoice", "paid_on", "method", "reference"})
@@ -79,6 +80,7 @@ class Product(Record):
     name_en: Mapped[str]
     series: Mapped[str | None]
     discontinued_at: Mapped[datetime | None]
+    custom: Mapped[dict[str, Any] | None]
 
 
 class PriceBookEntry(Record):
@@ -127,6 +129,7 @@ class Quote(Record):
     approved_at: Mapped[datetime | None]
     decided_at: Mapped[datetime | None]
     reason: Mapped[str | None]
+    custom: Mapped[dict[str, Any] | None]
 
     __table_args__ = (UniqueConstraint("number", "revision"),)
 
@@ -169,6 +172,7 @@ class Order(Record):
     po_number: Mapped[str | None]
     expected_on: Mapped[date | None]
     delivered_on: Mapped[date | None]
+    custom: Mapped[dict[str, Any] | None]
     source: Mapped[str | None]
     external_id: Mapped[str | None]
 

@@ -264,6 +264,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('po_number', sa.Text(), nullable=True))
         batch_op.add_column(sa.Column('expected_on', sa.Date(), nullable=True))
         batch_op.add_column(sa.Column('delivered_on', sa.Date(), nullable=True))
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.create_index(batch_op.f('ix_orders_opportunity_id'), ['opportunity_id'], unique=False)
         batch_op.create_unique_constraint(batch_op.f('uq_orders_quote_id'), ['quote_id'])
         batch_op.create_foreign_key(batch_op.f('fk_orders_quote_id'), 'quotes', ['quote_id'], ['id'])
@@ -275,6 +276,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table('products', schema=None) as batch_op:
         batch_op.add_column(sa.Column('discontinued_at', sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
         batch_op.add_column(sa.Column('revision', sa.BigInteger(), server_default='1', nullable=False))
@@ -285,11 +287,12 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('approved_at', sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column('decided_at', sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
@@ -331,11 +334,12 @@ def downgrade() -> None:
         batch_op.drop_column('account_id')
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
+        batch_op.drop_column('custom')
         batch_op.drop_column('reason')
         batch_op.drop_column('decided_at')
         batch_op.drop_column('approved_at')
@@ -346,6 +350,7 @@ def downgrade() -> None:
         batch_op.drop_column('revision')
 
     with op.batch_alter_table('products', schema=None) as batch_op:
+        batch_op.drop_column('custom')
         batch_op.drop_column('discontinued_at')
 
     with op.batch_alter_table('pipelines', schema=None) as batch_op:
@@ -357,6 +362,7 @@ def downgrade() -> None:
         batch_op.drop_constraint(batch_op.f('fk_orders_quote_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_orders_quote_id'), type_='unique')
         batch_op.drop_index(batch_op.f('ix_orders_opportunity_id'))
+        batch_op.drop_column('custom')
         batch_op.drop_column('delivered_on')
         batch_op.drop_column('expected_on')
         batch_op.drop_column('po_number')

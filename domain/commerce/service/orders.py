@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from domain import ledger
+from domain import custom_fields, ledger
 from domain.accounts import Account
 from domain.commerce.model import Order, OrderLine, Quote, QuoteLine, QuoteStatus
 from domain.commerce.service.lines import (
@@ -48,7 +48,8 @@ class Purchase:
 
 async def place_order(
     uow: UnitOfWork, *, account_id: UUID, items: Sequence[Item], number: str | None = None, ordered_at: datetime | None = None,
-    opportunity_id: UUID | None = None, source: str | None = None, external_id: str | None = None, **more: Any,
+    opportunity_id: UUID | None = None, source: str | None = None, external_id: str | None = None,
+    custom: Mapping[str, Any] | None = None, **more: Any,
 ) -> Order:  # fmt: skip
     """Take in a purchase of an account that the actor sells to, under its own number or the next of ours.
 
@@ -66,6 +67,7 @@ async def place_order(
     if number is not None:
         await _check_free(uow, number, source)
     order = Order(**_order(uow, purchase, source))
+    order.custom = await custom_fields.apply(uow, Order.entity(), None, custom, new=custom is not None)
     order.number = number if number is not None else await next_number(uow, Order, "O")
     uow.session.add(order)
     await uow.session.flush()
@@ -112,7 +114,7 @@ async def order_quote(uow: UnitOfWork, quote_id: UUID, **more: Any) -> Order:
 
 
 async def update_order(uow: UnitOfWork, id: UUID, *, expected_version: int, changes: Mapping[str, Any]) -> Order:
-    """Change `po_number`, `expected_on`, `delivered_on` or `payment_terms_days`; number, lines and total stand.
+    """Change `po_number`, `expected_on`, `delivered_on`, `payment_terms_days` or `custom`; number, lines and total stand.
 
     Raises NotFound, StaleVersion, Invalid for payment terms out of bounds or a delivery before the order.
     """
@@ -123,7 +125,10 @@ async def update_order(uow: UnitOfWork, id: UUID, *, expected_version: int, chan
     # A day of the customer's calendar may begin half a day before ours.
     if delivered is not None and delivered < order.ordered_at.date():
         raise Invalid(Text("交货日期早于下单日期", "delivered before it was ordered"), ("deliveredOn",))
-    if order.change(changes):
+    values = dict(changes)
+    if "custom" in values:
+        values["custom"] = await custom_fields.apply(uow, Order.entity(), order.custom, values["custom"])
+    if order.change(values):
         uow.note("order.updated", order)
     await uow.session.flush()
     return order

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from domain import custom_fields
 from domain.commerce.model import PriceBookEntry, Product
 from domain.kernel import Conflict, Invalid, Money, Role, Text, UnitOfWork, load
 
@@ -14,8 +15,9 @@ PRICING = (Role.SALES_OPS,)
 
 
 async def create_product(
-    uow: UnitOfWork, *, code: str, name: Text, list_price: Money, floor_price: Money, series: str | None = None
-) -> Product:
+    uow: UnitOfWork, *, code: str, name: Text, list_price: Money, floor_price: Money, series: str | None = None,
+    custom: Mapping[str, Any] | None = None,
+) -> Product:  # fmt: skip
     """Create a product with its price.
 
     Raises Invalid for an empty code or name, two currencies, or a floor that is not positive or above list; Conflict for a
@@ -24,13 +26,14 @@ async def create_product(
     if await _coded(uow, code) is not None:
         raise Conflict(Text(f"产品编码 {code} 已存在", f"there is a product {code} already"), ("code",))
     return await add_product(
-        uow, code=code, name=name, list_price=list_price, floor_price=floor_price, series=series
+        uow, code=code, name=name, list_price=list_price, floor_price=floor_price, series=series, custom=custom
     )  # fmt: skip
 
 
 async def add_product(
-    uow: UnitOfWork, *, code: str, name: Text, list_price: Money, floor_price: Money, series: str | None = None
-) -> Product:
+    uow: UnitOfWork, *, code: str, name: Text, list_price: Money, floor_price: Money, series: str | None = None,
+    custom: Mapping[str, Any] | None = None,
+) -> Product:  # fmt: skip
     """Create a product with its price, or return the one that has the code.
 
     Raises Invalid for an empty code or name, two currencies, or a floor that is not positive or above list.
@@ -42,6 +45,7 @@ async def add_product(
         return found
     _check_names({"name_zh": name.zh, "name_en": name.en})
     product = Product(id=uow.new_id(), code=code.strip(), name_zh=name.zh, name_en=name.en, series=series)
+    product.custom = await custom_fields.apply(uow, Product.entity(), None, custom, new=custom is not None)
     entry = _priced(uow, product, list_price, floor_price)
     uow.session.add(product)
     await uow.session.flush()
@@ -65,7 +69,7 @@ def _check_names(given: Mapping[str, Any]) -> None:
 async def update_product(
     uow: UnitOfWork, id: UUID, *, expected_version: int, changes: Mapping[str, Any]
 ) -> Product:  # fmt: skip
-    """Change `name_zh`, `name_en`, `series`, or whether the product is `discontinued`.
+    """Change `name_zh`, `name_en`, `series`, `custom`, or whether the product is `discontinued`.
 
     Raises NotFound, StaleVersion, Invalid for an empty name.
     """
@@ -75,6 +79,8 @@ async def update_product(
     _check_names(values)
     if (gone := values.pop("discontinued", None)) is not None:
         values["discontinued_at"] = (product.discontinued_at or uow.now) if gone else None
+    if "custom" in values:
+        values["custom"] = await custom_fields.apply(uow, Product.entity(), product.custom, values["custom"])
     if product.change(values):
         uow.note("product.updated", product)
     await uow.session.flush()

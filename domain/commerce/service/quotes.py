@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from domain import signals
+from domain import custom_fields, signals
 from domain.commerce.model import ISSUED, PriceBookEntry, Quote, QuoteLine, QuoteStatus
 from domain.commerce.policy import STANDARD_PAYMENT_TERMS_DAYS, ApprovalReason, approval_reasons
 from domain.commerce.service.lines import Item, check_number, check_products, check_terms, line, next_number, total
@@ -44,6 +44,7 @@ async def record_quote(
 
 async def create_quote(
     uow: UnitOfWork, *, opportunity_id: UUID, items: Sequence[Item], payment_terms_days: int = STANDARD_PAYMENT_TERMS_DAYS, valid_until: date | None = None,
+    custom: Mapping[str, Any] | None = None,
 ) -> Quote:  # fmt: skip
     """Draft an offer on a deal that the actor sells, under the next number.
 
@@ -54,8 +55,10 @@ async def create_quote(
     opportunity = await load(uow.session, actor, Opportunity, opportunity_id, path=("opportunityId",))
     _check_validity(uow, valid_until)
     number = await next_number(uow, Quote, "Q")
+    taken = await custom_fields.apply(uow, Quote.entity(), None, custom, new=custom is not None)
     quote = await _put(
-        uow, opportunity, items, sold_now=True, number=number, status=QuoteStatus.DRAFT, payment_terms_days=payment_terms_days, valid_until=valid_until
+        uow, opportunity, items, sold_now=True, number=number, status=QuoteStatus.DRAFT, payment_terms_days=payment_terms_days, valid_until=valid_until,
+        custom=taken,
     )  # fmt: skip
     uow.note("quote.drafted", quote)
     return quote
@@ -100,7 +103,7 @@ async def _at(
 
 
 async def update_quote(uow: UnitOfWork, id: UUID, *, expected_version: int, changes: Mapping[str, Any]) -> Quote:
-    """Change a draft's `payment_terms_days` or `valid_until`, or replace all its lines by `items`.
+    """Change a draft's `payment_terms_days`, `valid_until` or `custom`, or replace all its lines by `items`.
 
     Raises NotFound, StaleVersion, Conflict when it is no draft any more, Invalid as `create_quote` does.
     """
@@ -111,6 +114,8 @@ async def update_quote(uow: UnitOfWork, id: UUID, *, expected_version: int, chan
             raise Invalid(Text("账期不能为空", "payment terms are needed"), ("paymentTermsDays",))
         check_terms(values["payment_terms_days"])
     _check_validity(uow, values.get("valid_until"))
+    if "custom" in values:
+        values["custom"] = await custom_fields.apply(uow, Quote.entity(), quote.custom, values["custom"])
     changed = False
     if "items" in values:
         changed = await _replace_lines(uow, quote, values.pop("items") or ())
@@ -295,7 +300,7 @@ async def revise_quote(uow: UnitOfWork, id: UUID, *, expected_version: int) -> Q
     lasting = old.valid_until if old.valid_until is not None and old.valid_until >= uow.now.date() else None
     quote = await _put(
         uow, opportunity, items, number=old.number, revision=old.revision + 1, revises_id=old.id, status=QuoteStatus.DRAFT,
-        payment_terms_days=old.payment_terms_days, valid_until=lasting,
+        payment_terms_days=old.payment_terms_days, valid_until=lasting, custom=old.custom,
     )  # fmt: skip
     uow.note("quote.revised", quote, {"revision": quote.revision})
     return quote
