@@ -3,26 +3,30 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import RedirectResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from api.auth import Door, SignIn, verifier_for
 from api.context import Context, preferred_language
-from api.http import Endpoint, ide_file
+from api.http import Endpoint, ide_file, refusal
 from api.jobs import Jobs
 from api.notary import Notary
 from api.operations.health import Health
-from api.operations.requests import Observed
+from api.operations.requests import Observed, correlation_id
+from api.rates import Rates
 from api.schema import schema
 from api.settings import Settings
 from api.storage import open_database
 from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
 from domain import consent
-from domain.kernel import SYSTEM, Database
+from domain.kernel import SYSTEM, Database, ErrorCode, Unauthenticated
 from knowledge import Library
 from knowledge.generations import GenerationStore
 
@@ -57,19 +61,32 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         desk = Desk(database, library, model, settings.model)
         jobs = Jobs(database, notary, library, settings)
 
-        async def context(authorization: str | None, languages: str | None) -> Context:
-            admission = await door.admit(authorization)
-            return Context(
+        rates = Rates(settings)
+
+        async def context(
+            authorization: str | None, languages: str | None, address: str
+        ) -> tuple[Context, float | None]:
+            try:
+                admission = await door.admit(authorization)
+            except Unauthenticated:
+                await rates.count_refusal(address)
+                raise
+            actor = admission.actor if admission else None
+            await rates.count_request(actor, address)
+            made = Context(
                 database=database,
-                actor=admission.actor if admission else None,
+                actor=actor,
                 language=preferred_language(languages),
                 now=database.clock(),
                 auditor=notary,
                 desk=desk,
                 library=library,
+                limits=settings.limits_of(actor),
+                rates=rates,
             )
+            return made, admission.expires_at if admission else None
 
-        endpoint = Endpoint(schema, context, ide=not settings.production)
+        endpoint = Endpoint(schema, context, settings)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await jobs.start()
@@ -78,15 +95,37 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         if settings.signs_tokens:
             routes += SignIn(database, settings, home=SIGN_IN if settings.production else PATH).routes()
         try:
-            yield Service(
-                Starlette(routes=routes, middleware=[Middleware(Observed)]), health, database, notary, library
-            )
+            yield Service(_application(routes, settings), health, database, notary, library)
         finally:
             await jobs.stop()
     finally:
         if model is not None:
             await model.close()
         await database.close()
+
+
+def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
+    """The routes behind what every request passes: it is observed, other sites are told what they may, errors are JSON."""
+    layers = [Middleware(Observed)]
+    if settings.cors_origins:
+        allowed = ["authorization", "content-type", "accept-language", "x-request-id", "traceparent"]
+        layers.append(
+            Middleware(
+                CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=allowed,
+                expose_headers=["x-request-id", "retry-after"], max_age=600,
+            )
+        )  # fmt: skip
+    handlers: dict[Any, Any] = {404: _absent, 405: _absent, Exception: _broken}
+    return Starlette(routes=routes, middleware=layers, exception_handlers=handlers)
+
+
+async def _absent(_request: Request, _error: Exception) -> Response:
+    return refusal(404, ErrorCode.NOT_FOUND, "Not Found")
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    """A bug outside of any operation: the server logs it with the request's id."""
+    return refusal(500, ErrorCode.INTERNAL, f"Internal Server Error: {correlation_id()}")
 
 
 def _routes(endpoint: Endpoint, *, ide: bool) -> list[BaseRoute]:

@@ -390,6 +390,7 @@ def _any_ask(context: Context, input: DraftGenerationInput) -> Ask:
 
 
 async def _answer(context: Context, ask: Ask) -> GenerationPayload:
+    await context.begin_answer(ask.deadline_seconds)
     found = await pipeline.run(context.assistant, context.reader, ask)
     return GenerationPayload(generation=await _read(context, found))
 
@@ -522,9 +523,9 @@ class Subscription:
         """Write it, and hand each section on as it is stored."""
         context: Context = info.context
         ready: asyncio.Queue[Section | None] = asyncio.Queue()
-        writing = asyncio.create_task(
-            pipeline.run(context.assistant, context.reader, _any_ask(context, input), ready.put)
-        )
+        ask = _any_ask(context, input)
+        await context.begin_answer(ask.deadline_seconds)
+        writing = asyncio.create_task(pipeline.run(context.assistant, context.reader, ask, ready.put))
         _running.add(writing)
         writing.add_done_callback(_running.discard)
         writing.add_done_callback(lambda _: ready.put_nowait(None))

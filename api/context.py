@@ -1,5 +1,6 @@
 """What one request carries: the database, who is asking, in which language and when, and its loaders."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,9 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import RowMapping
 from strawberry.dataloader import DataLoader
 
+from api.limits import Limits
 from api.operations.requests import correlation_id
+from api.rates import Rates
 from assistant.pipeline import Desk
 from domain.kernel import Actor, Database, Language, Text, Unauthenticated, Unavailable, UnitOfWork
 from domain.ledger import Verification
@@ -22,6 +25,9 @@ BATCH = 10_000
 """Keys of one statement at most: PostgreSQL takes 32,767 parameters."""
 
 LANGUAGES = {"zh": Language.ZH, "en": Language.EN}
+
+ANSWER_MARGIN_SECONDS = 5.0
+"""What an operation may take beyond its answer's deadline, for checking and recording."""
 
 NOBODY = Text("请先登录：缺少有效的访问令牌", "sign in first: there is no valid token")
 
@@ -47,6 +53,12 @@ class Context:
     auditor: Auditor | None = None
     desk: Desk | None = None
     library: Library | None = None
+    limits: Limits = field(default_factory=Limits)
+    rates: Rates | None = None
+    changes: bool = False
+    """Whether the operation may change something: it is not stopped then when its client leaves."""
+    timer: asyncio.Timeout | None = None
+    """When the operation is stopped."""
     correlation_id: str = field(default_factory=correlation_id)
     _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
 
@@ -69,6 +81,17 @@ class Context:
         if self.desk is None:
             raise Unavailable(NO_ASSISTANT)
         return self.desk
+
+    async def begin_answer(self, deadline_seconds: float) -> None:
+        """Count an answer that is asked for, and give the operation the time that it may take.
+
+        Raises RateLimited when the reader has used their hour up.
+        """
+        if self.rates is not None:
+            await self.rates.count_answer(self.reader)
+        if self.timer is not None:
+            ends = asyncio.get_running_loop().time() + deadline_seconds + ANSWER_MARGIN_SECONDS
+            self.timer.reschedule(max(ends, self.timer.when() or 0.0))
 
     async def rows(self, statement: Executable) -> Sequence[RowMapping]:
         """The rows of one statement on its own connection, since siblings resolve concurrently."""

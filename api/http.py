@@ -1,12 +1,15 @@
-"""The GraphQL endpoint: POST, GET, WebSocket and event streams, each request with a context of its own."""
+"""The GraphQL endpoint: POST, GET, WebSocket and event streams, each operation with a context of its own."""
 
+import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -14,29 +17,52 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.http import GraphQLRequestData
 from strawberry.http.streaming import SSETransport
-from strawberry.schema import BaseSchema
+from strawberry.schema.base import BaseSchema
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
+from api.bodies import EVENTS, JSON, RESPONSE_JSON, Asked, Refused, media_type, read
 from api.context import Context, preferred_language
-from domain.kernel import ErrorCode, SalesError, Text
+from api.settings import Settings
+from domain.kernel import ErrorCode, Language, RateLimited, SalesError, Text
+
+T = TypeVar("T")
 
 IDE = Path(__file__).parent / "ide"
 IDE_FILES = frozenset({"graphiql.js", "graphiql.css", "page.css", "LICENSES.txt"})
 
-SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-STATUS = {ErrorCode.UNAUTHENTICATED: 401, ErrorCode.UNAVAILABLE: 503}
-NO_OBJECT = Text("请求正文应为一个 JSON 对象", "the body should be one JSON object")
+STATUS = {ErrorCode.UNAUTHENTICATED: 401, ErrorCode.RATE_LIMITED: 429, ErrorCode.UNAVAILABLE: 503}
+INIT_SECONDS = 10
+SOCKET_OPERATIONS = 100
+GONE = 499
+"""What nginx logs for a client that did not wait; nobody receives it."""
 
-MakeContext = Callable[[str | None, str | None], Awaitable[Context]]
-"""Makes the context of one operation from the Authorization and Accept-Language headers."""
+TOO_LATE = Text("操作超过 {seconds:g} 秒，已中止", "the operation took longer than {seconds:g} seconds and was stopped")
+FOREIGN = Text(
+    "不接受来自其他网站的请求；可在 SORTIE_CORS_ORIGINS 中允许",
+    "requests from other sites are not taken; SORTIE_CORS_ORIGINS allows some",
+)
+NO_METHOD = Text("GraphQL 只支持 GET 和 POST", "GraphQL is asked by GET or POST")
+NO_OPERATION = Text(
+    "没有名为 {name} 的操作，或需要指定 operationName", "there is no operation {name}, or operationName is needed"
+)
+NOT_BY_GET = Text("GET 只能用于查询", "by GET there are queries only")
+NOT_ALONE = Text("订阅请使用 WebSocket 或事件流", "subscriptions go over a WebSocket or an event stream")
+
+MakeContext = Callable[[str | None, str | None, str], Awaitable[tuple[Context, float | None]]]
+"""Makes the context of one operation from the Authorization and Accept-Language headers and the caller's address; with it
+the second (Unix time) at which the token ends."""
 
 
 class EventStream(SSETransport):
@@ -48,7 +74,16 @@ class EventStream(SSETransport):
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Any, None]):
-    """One WebSocket, whose operations each get a fresh context and thereby today's grants."""
+    """One WebSocket, whose operations each get a fresh context and thereby today's grants; it ends with its token."""
+
+    async def handle(self) -> None:
+        """Serve the socket, and close it when its token ends."""
+        self.context["close"] = self.websocket.close
+        try:
+            await super().handle()
+        finally:
+            if (end := self.context.pop("end", None)) is not None:
+                end.cancel()
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation with a context of its own."""
@@ -69,13 +104,18 @@ class Endpoint(GraphQL[Any, None]):
     graphql_transport_ws_handler_class = SocketHandler
     stream_transport_classes_by_protocol = {GRAPHQL_SSE_PROTOCOL: EventStream}  # noqa: RUF012 - declared so above us
 
-    def __init__(self, schema: BaseSchema, make_context: MakeContext, *, ide: bool) -> None:
+    def __init__(self, schema: BaseSchema, make_context: MakeContext, settings: Settings) -> None:
+        self._ide = not settings.production
         super().__init__(
             schema,
-            graphql_ide="graphiql" if ide else None,
+            graphql_ide="graphiql" if self._ide else None,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
+            connection_init_wait_timeout=timedelta(seconds=INIT_SECONDS),
+            max_subscriptions_per_connection=SOCKET_OPERATIONS,
+            allowed_origins=settings.cors_origins,
         )
         self._make_context = make_context
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket; what stops it before it is executed is told as a GraphQL response."""
@@ -83,47 +123,129 @@ class Endpoint(GraphQL[Any, None]):
             await self.run(WebSocket(scope, receive=receive, send=send))
             return
         request = Request(scope, receive=receive)
+        language = preferred_language(request.headers.get("accept-language"))
         try:
-            response = await self.run(request)
-        except HTTPException as error:
-            response = refusal(error.status_code, ErrorCode.INVALID, str(error.reason))
+            response = await self._answer(request)
+        except Refused as refused:
+            response = refusal(refused.status, refused.code, refused.text.words(language), refused.headers)
         except SalesError as error:
-            words = error.text.words(preferred_language(request.headers.get("accept-language")))
-            response = refusal(STATUS.get(error.code, 400), error.code, words)
+            response = refused_by(error, language)
         await response(scope, receive, send)
 
+    async def _answer(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={**SAFE, "Allow": "GET, POST, OPTIONS"})
+        if request.method not in {"GET", "POST"}:
+            raise Refused(405, ErrorCode.INVALID, NO_METHOD, {"Allow": "GET, POST, OPTIONS"})
+        self._check_origin(request)
+        if self._wants_page(request):
+            return FileResponse(
+                IDE / "page.html", headers={**SAFE, "Content-Security-Policy": PAGE_POLICY, "X-Frame-Options": "DENY"}
+            )
+        wanted = media_type(request.headers.get("accept"))
+        asked = await read(request, self._settings.body_bytes, self._settings.body_seconds)
+        context, _ = await self._make_context(*_caller(request))
+        if wanted == EVENTS:
+            return await self._stream(request, asked, context)
+        return await self._execute(request, asked, context, wanted)
+
+    def _check_origin(self, request: Request) -> None:
+        """Another site's page may not ask in the name of who sits before the browser.
+
+        Raises Refused (403).
+        """
+        origin = request.headers.get("origin")
+        if origin is None or origin in self._settings.cors_origins:
+            return
+        if urlsplit(origin).netloc != request.headers.get("host", ""):
+            raise Refused(403, ErrorCode.FORBIDDEN, FOREIGN)
+
+    def _wants_page(self, request: Request) -> bool:
+        return (
+            self._ide
+            and request.method == "GET"
+            and "query" not in request.query_params
+            and "text/html" in request.headers.get("accept", "")
+        )
+
+    async def _execute(self, request: Request, asked: Asked, context: Context, wanted: str) -> Response:
+        """Execute one operation within its time; a query whose client is gone is stopped."""
+        allowed = {OperationType.QUERY} if request.method == "GET" else {OperationType.QUERY, OperationType.MUTATION}
+
+        async def run() -> ExecutionResult:
+            async with asyncio.timeout(context.limits.seconds) as timer:
+                context.timer = timer
+                return await self.schema.execute(
+                    asked.query,
+                    asked.variables,
+                    context,
+                    operation_name=asked.operation_name,
+                    allowed_operation_types=allowed,
+                )
+
+        try:
+            result = await _while_connected(run(), request, context)
+        except TimeoutError as error:
+            words = Text(
+                TOO_LATE.zh.format(seconds=context.limits.seconds), TOO_LATE.en.format(seconds=context.limits.seconds)
+            )
+            raise Refused(504, ErrorCode.UNAVAILABLE, words) from error
+        except CannotGetOperationTypeError as error:
+            name = f"“{asked.operation_name}”" if asked.operation_name else ""
+            words = Text(NO_OPERATION.zh.format(name=name), NO_OPERATION.en.format(name=name))
+            raise Refused(400, ErrorCode.INVALID, words) from error
+        except InvalidOperationTypeError as error:
+            if request.method == "GET":
+                raise Refused(405, ErrorCode.INVALID, NOT_BY_GET, {"Allow": "POST"}) from error
+            raise Refused(400, ErrorCode.INVALID, NOT_ALONE) from error
+        if result is None:
+            return Response(status_code=GONE)
+        return _response(result, wanted)
+
+    async def _stream(self, request: Request, asked: Asked, context: Context) -> Response:
+        """One operation as an event stream, by the library's own transport."""
+        data = GraphQLRequestData(asked.query, asked.variables, asked.operation_name, None, EventStream.protocol)
+        adapter, sub_response = self.request_adapter_class(request), await self.get_sub_response(request)
+        try:
+            result: Any = await self.execute_operation(request, adapter, data, context, None, sub_response)
+        except (CannotGetOperationTypeError, InvalidOperationTypeError) as error:
+            raise Refused(
+                400, ErrorCode.INVALID, Text(NO_OPERATION.zh.format(name=""), NO_OPERATION.en.format(name=""))
+            ) from error
+        response = await self._create_streaming_response(request, result, EventStream.protocol, sub_response)
+        response.headers.update(SAFE)
+        return response
+
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Any:
-        """The context of a request; for a socket, what its operations need to make theirs."""
-        authorization, languages = request.headers.get("authorization"), request.headers.get("accept-language")
-        if isinstance(request, WebSocket):
-            return {"authorization": authorization, "languages": languages, "language": preferred_language(languages)}
-        return await self._make_context(authorization, languages)
+        """For a socket, what its operations need to make their contexts."""
+        authorization, languages, address = _caller(request)
+        return {
+            "authorization": authorization,
+            "languages": languages,
+            "address": address,
+            "language": preferred_language(languages),
+        }
 
     async def on_ws_connect(self, context: Any) -> UnsetType | dict[str, object] | None:
-        """Admit a socket by the Authorization of its first message, or of its handshake."""
+        """Admit a socket by the Authorization of its first message, or of its handshake, until that ends."""
         named = {str(key).lower(): value for key, value in context.get("connection_params", {}).items()}
         authorization = named.get("authorization", context["authorization"])
         if authorization is not None and not isinstance(authorization, str):
             raise ConnectionRejectionError
 
         async def fresh() -> Context:
-            return await self._make_context(authorization, context["languages"])
+            made, _ = await self._make_context(authorization, context["languages"], context["address"])
+            return made
 
         try:
-            await fresh()
+            made, ends_at = await self._make_context(authorization, context["languages"], context["address"])
         except SalesError as error:
             raise ConnectionRejectionError from error
         context["fresh"] = fresh
+        if ends_at is not None:
+            pause = max(0.0, ends_at - made.now.timestamp())
+            context["end"] = asyncio.create_task(_close_after(pause, context["close"]))
         return await super().on_ws_connect(context)
-
-    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        """What the request asks.
-
-        Raises HTTPException (400) for a body that is no JSON object.
-        """
-        if request.method == "POST" and (await request.get_body())[:64].lstrip()[:1] not in {b"{", b"["}:
-            raise HTTPException(400, NO_OBJECT.en)
-        return await super().parse_http_body(request)
 
     def decode_json(self, data: str | bytes) -> object:
         """Read JSON strictly: no NaN, no half surrogate pairs, no nesting beyond 1,024."""
@@ -133,21 +255,61 @@ class Endpoint(GraphQL[Any, None]):
         """Write JSON; as text, because browsers take what a socket sends as bytes for files."""
         return orjson.dumps(data).decode()
 
-    def create_response(
-        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
-    ) -> Response:
-        """The response to one operation."""
-        response = super().create_response(response_data, sub_response)
-        response.headers.update(SAFE)
-        return response
-
-    async def render_graphql_ide(self, request: Request) -> Response:
-        """The page of the IDE, which loads nothing from elsewhere."""
-        return FileResponse(IDE / "page.html", headers={**SAFE, "Content-Security-Policy": PAGE_POLICY})
-
     def is_websocket_request(self, request: Request | WebSocket) -> TypeGuard[WebSocket]:
         """Whether this is a socket."""
         return isinstance(request, WebSocket)
+
+
+async def _close_after(seconds: float, close: Callable[[int, str], Awaitable[None]]) -> None:
+    await asyncio.sleep(seconds)
+    with suppress(RuntimeError):  # it was closed at this very moment
+        await close(4401, "Unauthorized: the token has expired")
+
+
+def _caller(request: Request | WebSocket) -> tuple[str | None, str | None, str]:
+    headers = request.headers
+    return headers.get("authorization"), headers.get("accept-language"), request.client.host if request.client else ""
+
+
+async def _while_connected(work: Coroutine[Any, Any, T], request: Request, context: Context) -> T | None:
+    """What the work comes to; None when it was stopped because the client has gone. What changes something is never stopped."""
+    running, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done() and context.changes:
+            await asyncio.wait({running})
+        if not running.done():
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            return None
+        return running.result()
+    finally:
+        leaving.cancel()
+        running.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _response(result: ExecutionResult, wanted: str) -> Response:
+    """The response to one operation, by the specification of GraphQL over HTTP.
+
+    What was not executed at all is a 400 without `data` in the new media type, and a 200 in the old one.
+    """
+    errors = [error.formatted for error in result.errors or ()]
+    executed = result.data is not None or any("path" in error for error in errors)
+    body: dict[str, Any] = {"data": result.data} if executed or wanted == JSON else {}
+    if errors:
+        body["errors"] = errors
+    if result.extensions:
+        body["extensions"] = result.extensions
+    status = 200 if executed or wanted == JSON else 400
+    return Response(
+        orjson.dumps(body), status, SAFE, media_type=f"{wanted}; charset=utf-8" if wanted == RESPONSE_JSON else wanted
+    )
 
 
 async def ide_file(request: Request) -> Response:
@@ -158,12 +320,18 @@ async def ide_file(request: Request) -> Response:
     return FileResponse(IDE / name, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "max-age=3600"})
 
 
-def refusal(status: int, code: ErrorCode, message: str) -> Response:
+def refusal(status: int, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """A GraphQL response without data, for what was not executed."""
     body = {"errors": [{"message": message, "extensions": {"code": code.value}}]}
-    headers: Mapping[str, str] = SAFE | ({"WWW-Authenticate": "Bearer"} if status == 401 else {})  # noqa: PLR2004
-    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+    known = SAFE | ({"WWW-Authenticate": "Bearer"} if status == 401 else {}) | dict(headers or {})  # noqa: PLR2004
+    return Response(orjson.dumps(body), status, known, media_type=JSON)
 
 
-def _told(error: SalesError, language: str) -> GraphQLError:
+def refused_by(error: SalesError, language: Language) -> Response:
+    """The response to a request that was refused before it was executed."""
+    headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, RateLimited) else {}
+    return refusal(STATUS.get(error.code, 400), error.code, error.text.words(language), headers)
+
+
+def _told(error: SalesError, language: Language) -> GraphQLError:
     return GraphQLError(error.text.words(language), extensions={"code": error.code.value})

@@ -280,7 +280,7 @@ class KnowledgeQueries:
     ) -> KnowledgeSearch:
         """Search, and load what was found as the reader sees it."""
         context = info.context
-        check_size(first, "first")
+        check_size(info.context, first, "first")
         _check_query(query)
         if context.library is None:
             raise Unavailable(Text("知识检索此刻不可用", "knowledge search does not serve now"))

@@ -23,6 +23,7 @@ from api.errors import FitText, report
 from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.lead_mutations import LeadMutations
 from api.leads import LeadQueries
+from api.limits import Limited
 from api.operations.graphql import Observed
 from api.people import PeopleQueries
 from api.people_mutations import PeopleMutations
@@ -128,7 +129,7 @@ def build_schema() -> SortieSchema:
         Mutation,
         Subscription,
         types=types,
-        extensions=[Observed, FitText],
+        extensions=[Observed, FitText, Limited],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )
     for kind in (schema._schema.query_type, schema._schema.mutation_type, schema._schema.subscription_type):  # noqa: SLF001 - Strawberry has no other way in

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.limits import ANONYMOUS, Limits
+from domain.kernel import Actor, Role
+
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """The algorithms that an issuer's tokens may use: a shared secret is no proof of an issuer."""
 
@@ -76,6 +79,16 @@ class Settings(BaseSettings):
     log_level: LogLevel = LogLevel.INFO
     metrics_token: str | None = None
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 256 * 1024
+    header_seconds: Annotated[float, Field(gt=0, le=300)] = 10
+    body_seconds: Annotated[float, Field(gt=0, le=300)] = 15
+    connections: Annotated[int, Field(ge=1)] = 1_000
+    limits: Limits = Limits()
+    anonymous_limits: Limits = ANONYMOUS
+    role_limits: dict[Role, Limits] = {}
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    answers_per_hour: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file")
     @classmethod
@@ -97,7 +110,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with https:// or http://")
         return url
 
-    @field_validator("token_algorithms", mode="before")
+    @field_validator("token_algorithms", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -144,6 +157,38 @@ class Settings(BaseSettings):
     def signs_tokens(self) -> bool:
         """Whether this installation signs tokens of its own: after a sign-in here, or where no issuer gives them."""
         return self.token_issuer is None or self.takes_passwords or self.oidc_issuer is not None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or not parts.netloc
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise ValueError(f"{origin!r} is no origin: https://host, without a path; * is not taken")
+        return origins
+
+    @property
+    def request_rate(self) -> int:
+        """Requests a minute and user."""
+        return self.requests_per_minute or (300 if self.production else 6_000)
+
+    @property
+    def answer_rate(self) -> int:
+        """Answers an hour and user."""
+        return self.answers_per_hour or (60 if self.production else 3_000)
+
+    def limits_of(self, actor: Actor | None) -> Limits:
+        """What a caller's operations may ask for: of several roles with limits of their own each limit that allows most."""
+        if actor is None:
+            return self.anonymous_limits
+        own = [limits for role, limits in self.role_limits.items() if role in actor.roles]
+        if not own:
+            return self.limits
+        return Limits(**{name: max(getattr(limits, name) for limits in own) for name in Limits.model_fields})
 
     @property
     def log_format(self) -> LogFormat:

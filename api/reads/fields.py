@@ -255,7 +255,7 @@ def newest(column: str, description: str, *, where: Where | None = None) -> Any:
     source = Below(column, None, where)
 
     async def resolve(root: Any, info: Info, last: int) -> list[Any]:
-        check_size(last, "last")
+        check_size(info.context, last, "last")
         return await _listed(root, info.context, source, last)
 
     return _declare(source, description, _taking(resolve, LAST))

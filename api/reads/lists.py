@@ -15,22 +15,20 @@ from api.reads.view import Order, View, read_cursor, write_cursor
 from domain.kernel import Invalid, Text
 
 T = TypeVar("T")
-PAGE = 100
-"""Rows of one page, and of a newest-rows list, at most."""
-
 Found = tuple[Row, Any]
 Conditions = Callable[[View], list[ColumnElement[bool]]]
 
 
-def check_size(size: int, argument: str) -> None:
+def check_size(context: Context, size: int, argument: str) -> None:
     """Check the length of a page or list.
 
-    Raises Invalid unless it is 1 to 100.
+    Raises Invalid unless it is 1 to what the reader may ask for, 100 unless an installation decides otherwise.
     """
-    if not 1 <= size <= PAGE:
+    most = context.limits.page
+    if not 1 <= size <= most:
         raise Invalid(
             Text(
-                f"{argument} 必须在 1 到 {PAGE} 之间，收到 {size}", f"{argument} must be from 1 to {PAGE}, not {size}"
+                f"{argument} 必须在 1 到 {most} 之间，收到 {size}", f"{argument} must be from 1 to {most}, not {size}"
             ),
             (argument,),
         )
@@ -182,7 +180,7 @@ def paged(
 
     Raises Invalid for a page size out of bounds and a cursor that is none.
     """
-    check_size(first, "first")
+    check_size(context, first, "first")
     begin = read_cursor(listing.shape.model, listing.order, after) if after else None
 
     async def pages(parents: list[UUID | None]) -> Mapping[UUID | None, Page]:
