@@ -34,6 +34,7 @@ from api.reads import (
     shape_of,
     to_one,
 )
+from api.receivables import Receivables, receivables
 from api.records import RECORD_HIDDEN, Record
 from api.regions import in_region
 from api.scalars import enum
@@ -43,6 +44,8 @@ from domain.kernel import Role
 
 if TYPE_CHECKING:
     from api.activities import Activity
+    from api.attachments import Attachment
+    from api.commerce import Order, Quote
     from api.attachments import Attachment
     from api.commerce import Order, Payment, Quote
     from api.deals import Opportunity
@@ -125,6 +128,15 @@ class Account(Record):
         "account_id", "What was done on it and on what hangs on it, newest first."
     )
     quotes: Connection[Annotated["Quote", strawberry.lazy("api.commerce")]] = connection(
+        "account_id", "What was offered to it."
+    )
+    orders: Connection[Annotated["Order", strawberry.lazy("api.commerce")]] = connection(
+        "account_id", "What it bought, newest first."
+    )
+    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
+        "subject_id", "Its documents, newest first.", where={"subject_kind": "Account"}
+    )
+    quotes: Connection[Annotated["Quote", strawberry.lazy("api.commerce")]] = connection(
         "account_id", "What it was offered."
     )
     orders: Connection[Annotated["Order", strawberry.lazy("api.commerce")]] = connection(
@@ -132,6 +144,9 @@ class Account(Record):
     )
     payments: Connection[Annotated["Payment", strawberry.lazy("api.commerce")]] = connection(
         "account_id", "What it owes and paid, by due day."
+    )
+    receivables: list[Receivables] = receivables(
+        "What it owes, one entry a currency; empty where nothing was ever owed."
     )
     attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Account"}
@@ -172,6 +187,12 @@ class Contact(Record):
     title: str | None = column("What the person's card says.")
     buying_role: BuyingRole | None = column("What the person decides in purchases.")
     account: Account | None = to_one("account_id", "The organisation where the person works.")
+    activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
+        "contact_id", "What was done with the person, newest first."
+    )
+    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
+        "subject_id", "The person's documents, newest first.", where={"subject_kind": "Contact"}
+    )
     contact_points: list[ContactPoint] = many("contact_id", "The person's addresses.", order=by("id"))
     custom_fields: list[CustomFieldValue] = custom_values("Contact")
     possible_duplicates: list[Annotated["Contact", strawberry.lazy("api.accounts")]] = batched(

@@ -62,7 +62,7 @@ class BuyingRole(StrEnum):
 
 ACCOUNT_FIELDS = frozenset({
     "industry", "region", "territory", "brand", "owner", "team", "domain", "contacts", "opportunities", "activities", "lifecycle_stage", "credit_grade",
-    "employees", "annual_revenue", "parent", "quotes", "orders", "payments", "attachments", "custom_fields", "possible_duplicates",
+    "employees", "annual_revenue", "parent", "quotes", "orders", "payments", "receivables", "attachments", "custom_fields", "possible_duplicates",
 })  # fmt: skip
 CONTACT_FIELDS = frozenset({
     "title", "account", "contact_points", "contactability", "buying_role", "attachments", "custom_fields", "possible_duplicates",
@@ -82,7 +82,7 @@ class Account(Record):
             ),
             Role.SALES_OPS: Sight(Everyone(), ACCOUNT_FIELDS - {"activities"}),
             Role.FINANCE: Sight(
-                Everyone(), frozenset({"opportunities", "quotes", "orders", "payments", "credit_grade"})
+                Everyone(), frozenset({"opportunities", "quotes", "orders", "payments", "receivables", "credit_grade"})
             ),
             Role.AUDITOR: Sight(Everyone()),
         }

@@ -368,6 +368,24 @@ async def test_payments_are_found_by_where_they_stand(shop: Shop, ask: Ask) -> N
     assert (await ask(late)).data == {"payments": {"totalCount": 1}}
 
 
+async def test_an_account_says_what_it_owes(company: Company, shop: Shop, ask: Ask, statements: Statements) -> None:
+    await sold(shop)
+    statements.seen.clear()
+    document = "{ accounts { edges { node { name receivables { owed { amount currency } received { amount } overdue { amount } overdueSince } } } } }"
+    answer = await ask(document)
+    assert (answer.errors, len(statements)) == ([], 2)
+    owing = {
+        "owed": {"amount": "2000.00", "currency": "CNY"}, "received": {"amount": "1.00"}, "overdue": {"amount": "1000.00"}, "overdueSince": "2026-03-01",
+    }  # fmt: skip
+    found = {edge["node"]["name"]: edge["node"]["receivables"] for edge in answer.data["accounts"]["edges"]}
+    assert found == {"杭州第一医院": [owing], "苏州精密零部件": []}
+    assert sorted(
+        map(len, (edge["node"]["receivables"] for edge in (await ask(document, "FINANCE")).data["accounts"]["edges"]))
+    ) == [0, 0, 1]
+    for edge in (await ask(document, "AUDITOR")).data["accounts"]["edges"]:
+        assert edge["node"]["receivables"] == []
+
+
 FOUND = {
     'quotes(filter: { status: ACCEPTED, search: "q-2026", issuedSince: "2026-03-01T00:00:00Z", endsBefore: "2026-04-02" })': 1,
     'quotes(filter: { issuedBefore: "2026-03-01T00:00:00Z" })': 0,
