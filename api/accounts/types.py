@@ -45,8 +45,6 @@ from domain.kernel import Role
 if TYPE_CHECKING:
     from api.activities import Activity
     from api.attachments import Attachment
-    from api.commerce import Order, Quote
-    from api.attachments import Attachment
     from api.commerce import Order, Payment, Quote
     from api.deals import Opportunity
 
@@ -128,15 +126,6 @@ class Account(Record):
         "account_id", "What was done on it and on what hangs on it, newest first."
     )
     quotes: Connection[Annotated["Quote", strawberry.lazy("api.commerce")]] = connection(
-        "account_id", "What was offered to it."
-    )
-    orders: Connection[Annotated["Order", strawberry.lazy("api.commerce")]] = connection(
-        "account_id", "What it bought, newest first."
-    )
-    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
-        "subject_id", "Its documents, newest first.", where={"subject_kind": "Account"}
-    )
-    quotes: Connection[Annotated["Quote", strawberry.lazy("api.commerce")]] = connection(
         "account_id", "What it was offered."
     )
     orders: Connection[Annotated["Order", strawberry.lazy("api.commerce")]] = connection(
@@ -189,9 +178,6 @@ class Contact(Record):
     account: Account | None = to_one("account_id", "The organisation where the person works.")
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
         "contact_id", "What was done with the person, newest first."
-    )
-    attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
-        "subject_id", "The person's documents, newest first.", where={"subject_kind": "Contact"}
     )
     contact_points: list[ContactPoint] = many("contact_id", "The person's addresses.", order=by("id"))
     custom_fields: list[CustomFieldValue] = custom_values("Contact")

@@ -65,7 +65,8 @@ ACCOUNT_FIELDS = frozenset({
     "employees", "annual_revenue", "parent", "quotes", "orders", "payments", "receivables", "attachments", "custom_fields", "possible_duplicates",
 })  # fmt: skip
 CONTACT_FIELDS = frozenset({
-    "title", "account", "contact_points", "contactability", "buying_role", "attachments", "custom_fields", "possible_duplicates",
+    "title", "account", "contact_points", "contactability", "buying_role", "activities", "attachments", "custom_fields",
+    "possible_duplicates",
 })  # fmt: skip
 
 
@@ -141,9 +142,10 @@ class Contact(Record):
             Role.REP: Sight(Through("account_id", "Account") | HasChild("Lead", "contact_id"), CONTACT_FIELDS),
             Role.MANAGER: Sight(Through("account_id", "Account") | HasChild("Lead", "contact_id"), CONTACT_FIELDS),
             Role.CSM: Sight(
-                Through("account_id", "Account"), CONTACT_FIELDS - {"contactability", "possible_duplicates"}
+                Through("account_id", "Account"),
+                CONTACT_FIELDS - {"activities", "contactability", "possible_duplicates"},
             ),
-            Role.SALES_OPS: Sight(Everyone(), CONTACT_FIELDS - {"contact_points", "contactability"}),
+            Role.SALES_OPS: Sight(Everyone(), CONTACT_FIELDS - {"activities", "contact_points", "contactability"}),
             Role.LEGAL: Sight(Everyone(), frozenset({"contact_points", "contactability"})),
             Role.DPO: Sight(Everyone(), frozenset({"contact_points", "contactability"})),
         }

@@ -210,3 +210,71 @@ async def test_sellers_declare_nothing(company: Company, ask: Ask) -> None:
         answer = await ask(DEFINE, who, input={"clientKey": "1", "entity": "ACCOUNT"} | FIELDS[1])
         assert [error["code"] for error in answer.data["defineCustomField"]["errors"]] == ["FORBIDDEN"]
     assert (await ask("{ customFields(entity: ACCOUNT) { key } }", "lei")).data == {"customFields": []}
+
+
+# ---- the other records -----------------------------------------------------------------------------------------------
+
+VALUE = [{"key": "channel", "value": "老客户介绍"}]
+SHOWN = [{"label": "渠道", "text": "老客户介绍"}]
+MONEY = {"amount": "100", "currency": "CNY"}
+
+
+async def _made(ask: Ask, company: Company, entity: str) -> tuple[str, str, dict[str, Any]]:
+    """Who makes and changes a record of an entity, the stem of its mutations, and what making it takes."""
+    deal = company.deals["hospital-1"]
+    product = await ask(
+        "mutation($input: CreateProductInput!) { createProduct(input: $input) { product { id } errors { message } } }", "SALES_OPS",
+        input={"clientKey": "p", "code": "P-9", "nameZh": "监护仪", "nameEn": "Monitor", "listPrice": MONEY, "floorPrice": MONEY},
+    )  # fmt: skip
+    assert product.data["createProduct"]["errors"] == []
+    lines = [{"productId": product.data["createProduct"]["product"]["id"], "quantity": 2, "unitPrice": MONEY}]
+    key = {"clientKey": "记录"}
+    made: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "CONTACT": ("lei", "Contact", key | {"accountId": account(company, "hospital"), "name": "陈芳"}),
+        "LEAD": ("lei", "Lead", {"source": "展会", "externalId": "9", "name": "赵工", "claim": True}),
+        "OPPORTUNITY": ("lei", "Opportunity", key | {"accountId": account(company, "hospital"), "name": "二期"}),
+        "PRODUCT": ("SALES_OPS", "Product", key | {"code": "P-10", "nameZh": "呼吸机", "nameEn": "Ventilator", "listPrice": MONEY, "floorPrice": MONEY}),
+        "QUOTE": ("lei", "Quote", key | {"opportunityId": company.id(deal), "lines": lines}),
+        "ORDER": ("lei", "Order", key | {"accountId": account(company, "hospital"), "lines": lines}),
+    }  # fmt: skip
+    return made[entity]
+
+
+ENTITIES = ("CONTACT", "LEAD", "OPPORTUNITY", "PRODUCT", "QUOTE", "ORDER")
+
+
+@pytest.mark.parametrize("entity", ENTITIES)
+async def test_every_record_is_given_values_changed_and_found_by_them(company: Company, ask: Ask, entity: str) -> None:
+    field = {"key": "channel", "labelZh": "渠道", "labelEn": "Channel", "kind": "TEXT"}
+    await ask(DEFINE, "ADMIN", input={"clientKey": "1", "entity": entity} | field)
+    who, name, input = await _made(ask, company, entity)
+    node, verb = name.lower(), "Capture" if entity == "LEAD" else "Create"
+    selection = f"{node} {{ id version customFields {{ label text }} }} errors {{ path code }}"
+    create = f"mutation($input: {verb}{name}Input!) {{ answer: {verb.lower()}{name}(input: $input) {{ {selection} }} }}"
+    bad = (await ask(create, who, input=input | {"custom": [{"key": "kanal", "value": "x"}]})).data["answer"]
+    assert bad == {node: None, "errors": [{"path": ["custom", "kanal"], "code": "INVALID"}]}
+    made = (await ask(create, who, input=input | {"custom": VALUE})).data["answer"]
+    assert (made["errors"], made[node]["customFields"]) == ([], SHOWN)
+    root = {"OPPORTUNITY": "opportunities"}.get(entity, f"{node}s")
+    query = f"query($custom: [CustomFieldFilter!]) {{ {root}(filter: {{ custom: $custom }}) {{ edges {{ node {{ id }} }} }} }}"
+    wanted = [{"key": "channel", "contains": "介绍"}]
+    assert (await ask(query, who, custom=wanted)).data[root]["edges"] == [{"node": {"id": made[node]["id"]}}]
+    update = f"mutation($input: Update{name}Input!) {{ answer: update{name}(input: $input) {{ {selection} }} }}"
+    change = {"id": made[node]["id"], "expectedVersion": made[node]["version"]}
+    cleared = (await ask(update, who, input=change | {"custom": [{"key": "channel", "value": None}]})).data["answer"]
+    assert (cleared["errors"], cleared[node]["customFields"]) == ([], [])
+    assert (await ask(query, who, custom=wanted)).data[root]["edges"] == []
+
+
+@pytest.mark.parametrize("entity", ["CONTACT", "OPPORTUNITY", "PRODUCT", "QUOTE", "ORDER"])
+async def test_a_form_asks_for_what_is_required(company: Company, ask: Ask, entity: str) -> None:
+    field = {"key": "channel", "labelZh": "渠道", "labelEn": "Channel", "kind": "TEXT", "required": True}
+    who, name, input = await _made(ask, company, entity)
+    await ask(DEFINE, "ADMIN", input={"clientKey": "1", "entity": entity} | field)
+    create = (
+        f"mutation($input: Create{name}Input!) {{ answer: create{name}(input: $input) {{ errors {{ path code }} }} }}"
+    )
+    missing = {"errors": [{"path": ["custom", "channel"], "code": "INVALID"}]}
+    assert (await ask(create, who, input=input)).data["answer"] == missing
+    given = await ask(create, who, input=input | {"custom": VALUE})
+    assert given.data["answer"] == {"errors": []}
