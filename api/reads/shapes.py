@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar, cast
 
 import strawberry
@@ -182,6 +182,19 @@ class Whole(Related):
         self.orders = orders or {}
 
 
+# What a reader's role makes of a type costs milliseconds to write down and is the same for each of their requests.
+@lru_cache(maxsize=512)
+def _view(shape: "Shape", actor: Actor, language: Language) -> View:
+    table: FromClause = shape.model.__table__.alias()
+    return View(shape.model, shape.withheld, table, actor, language)
+
+
+@lru_cache(maxsize=512)
+def _selection(shape: "Shape", view: View) -> tuple[ColumnElement[Any], ...]:
+    needed = {label: part for source in shape.sources for label, part in source.select(view).items()}
+    return (view.table.c.id.label("id"), *(part.label(label) for label, part in needed.items()))
+
+
 @dataclass(eq=False)
 class Shape:
     """One type of the schema that stands for rows of a mapped class."""
@@ -204,14 +217,12 @@ class Shape:
         return {source.name: source.columns for source in self.sources if _can_be_withheld(source.declaration)}
 
     def view(self, actor: Actor, language: Language) -> View:
-        """A reader's view of a fresh alias of the table."""
-        table: FromClause = self.model.__table__.alias()
-        return View(self.model, self.withheld, table, actor, language)
+        """A reader's view of an alias of the table, the same one each time: one statement takes one view of a shape."""
+        return _view(self, actor, language)
 
     def select(self, view: View) -> list[ColumnElement[Any]]:
         """Every expression that an object needs, labelled."""
-        needed = {label: part for source in self.sources for label, part in source.select(view).items()}
-        return [view.table.c.id.label("id"), *(part.label(label) for label, part in needed.items())]
+        return list(_selection(self, view))
 
     def build(self, row: Row, view: View) -> Any:
         """The object of a row: every field's value, or for relations what they are fetched by."""

@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +43,7 @@ def by(*keys: str) -> Order:
     return Order(tuple(Key(key.removeprefix("-"), key.startswith("-")) for key in keys))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """One reader's view of a mapped class; `withheld` names the fields that a role may be refused, with their columns."""
 
@@ -54,6 +55,11 @@ class View:
 
     def rows(self) -> ColumnElement[bool]:
         """The condition for the rows that the reader sees."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> ColumnElement[bool]:
+        # Building the condition costs milliseconds where rules lead through other classes.
         return rows_visible(self.model, self.actor, self.table)
 
     def sees(self, field: str) -> ColumnElement[bool]:

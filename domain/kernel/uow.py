@@ -1,6 +1,5 @@
 """The unit of work: one session, one instant, one actor, and nothing changed without a ledger note."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -13,14 +12,16 @@ import orjson
 import uuid_utils
 from sqlalchemy import TextClause, event, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from domain.kernel.actors import Actor
+from domain.kernel.actors import Actor, ActorKind
 from domain.kernel.errors import StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
+from domain.kernel.group_commit import GroupCommit
 from domain.kernel.orm import Base, Record
+from domain.kernel.sqlite import open_engine
 from domain.kernel.values import Ref
 
 
@@ -247,14 +248,12 @@ class Database:
         self.clock = clock
         self.new_id = ids
         self.embedded = url.startswith("sqlite")
-        # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
-        self._write_lock = asyncio.Lock() if self.embedded else None
+        self._group: GroupCommit | None = None
         if self.embedded:
-            options: dict[str, Any] = {"max_overflow": 0, "connect_args": {"timeout": lock_timeout_seconds}}
-            self.writer = create_async_engine(url, pool_size=1, json_deserializer=orjson.loads, **options)
-            self.reader = create_async_engine(url, pool_size=4, json_deserializer=orjson.loads, **options)
-            _tune_sqlite(self.writer, "BEGIN IMMEDIATE")
-            _tune_sqlite(self.reader, "BEGIN DEFERRED")
+            self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
+            self.reader = open_engine(url, writing=False, pool_size=4, lock_timeout_seconds=lock_timeout_seconds)
+            # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
+            self._group = GroupCommit(self.writer, lock_timeout_seconds)
         else:
             self.writer = self.reader = create_async_engine(
                 url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads
@@ -266,15 +265,27 @@ class Database:
 
         Raises StaleVersion when somebody else was faster, Unavailable when the database is locked, full or gone.
         """
-        async with _readable_errors(), self._writing(), self._session() as session:
+        async with _readable_errors(), self._session(actor) as session:
             uow = UnitOfWork(session, self.clock(), actor, self.new_id)
             session.sync_session.info["uow"] = uow
             yield uow
             await uow.finish(self.recorder)
             await session.commit()
 
-    def _session(self) -> AsyncSession:
-        return AsyncSession(self.writer, expire_on_commit=False, autoflush=False)
+    @asynccontextmanager
+    async def _session(self, actor: Actor) -> AsyncIterator[AsyncSession]:
+        """A session with a transaction of its own, or on SQLite with a savepoint in that of its group."""
+        if self._group is None:
+            async with AsyncSession(self.writer, expire_on_commit=False, autoflush=False) as session:
+                yield session
+            return
+        async with (
+            self._group.unit(alone=actor.kind is ActorKind.IMPORT) as connection,
+            AsyncSession(
+                connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint"
+            ) as session,
+        ):
+            yield session
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -285,40 +296,13 @@ class Database:
         async with _readable_errors(), self.reader.connect() as connection:
             yield connection
 
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[None]:
-        if self._write_lock is None:
-            yield
-        else:
-            async with self._write_lock:
-                yield
-
     async def close(self) -> None:
         """Give every connection back."""
+        if self._group is not None:
+            await self._group.close()
         await self.writer.dispose()
         if self.reader is not self.writer:
             await self.reader.dispose()
-
-
-def _tune_sqlite(engine: AsyncEngine, begin: str) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "temp_store=MEMORY",
-            "cache_size=-65536",
-            "secure_delete=FAST",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
 
 
 @asynccontextmanager

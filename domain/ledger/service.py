@@ -66,35 +66,47 @@ def _holder_set(holders: Holders) -> str:
 async def _keys(uow: UnitOfWork, wanted: Iterable[Holders]) -> dict[Holders, PersonKey]:
     """The key of each set of persons, made where there is none; without a secret where one of them is erased."""
     names = {_holder_set(holders): holders for holders in wanted}
-    await _make_keys(uow, names)
-    keys = await uow.session.scalars(select(PersonKey).where(PersonKey.holder_set.in_(names)))
-    return {names[key.holder_set]: key for key in keys}
+    keys = await _stored_keys(uow.session, names)
+    missing = {name: names[name] for name in sorted(names.keys() - keys.keys())}
+    if missing:
+        keys |= await _make_keys(uow, missing)
+    if others := missing.keys() - keys.keys():
+        keys |= await _stored_keys(uow.session, others)
+    return {names[name]: key for name, key in keys.items()}
 
 
-async def _make_keys(uow: UnitOfWork, names: Mapping[str, Holders]) -> None:
-    session = uow.session
-    known = await session.scalars(select(PersonKey.holder_set).where(PersonKey.holder_set.in_(names)))
-    missing = {name: names[name] for name in sorted(names.keys() - set(known))}
-    if not missing:
-        return
-    erased = await _erased(session, frozenset().union(*missing.values()))
+async def _stored_keys(session: AsyncSession, names: Iterable[str]) -> dict[str, PersonKey]:
+    keys = await session.scalars(select(PersonKey).where(PersonKey.holder_set.in_(names)))
+    return {key.holder_set: key for key in keys}
+
+
+async def _make_keys(uow: UnitOfWork, missing: Mapping[str, Holders]) -> dict[str, PersonKey]:
+    """Make the keys of sets that have none; those are left out that another transaction has made meanwhile."""
+    connection = await uow.session.connection()
+    # A person alone who has no key was never erased: erasing leaves one without a secret.
+    erased = await _erased(uow.session, frozenset().union(*missing.values()), missing)
     keys = []
     for name, holders in missing.items():
         secret, destroyed_at = (None, uow.now) if holders & erased else (AESGCM.generate_key(256), None)
         key = {"id": uow.new_id(), "holder_set": name, "created_at": uow.now}
         keys.append(key | {"secret": secret, "destroyed_at": destroyed_at})
     # Another transaction may be making the same key: wait for it and take its key.
-    upsert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert(PersonKey)
-    await session.execute(upsert.on_conflict_do_nothing(index_elements=["holder_set"]), keys)
-    own = select(PersonKey.id, PersonKey.holder_set).where(PersonKey.id.in_([key["id"] for key in keys]))
-    made = (await session.execute(own)).all()
-    held = [{"key_id": id, "person_id": person} for id, name in made for person in sorted(missing[name])]
+    upsert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(PersonKey)
+    upsert = upsert.on_conflict_do_nothing(index_elements=["holder_set"])
+    own: set[str] = set((await connection.execute(upsert.returning(PersonKey.holder_set), keys)).scalars())
+    made: dict[str, PersonKey] = {str(key["holder_set"]): PersonKey(**key) for key in keys if key["holder_set"] in own}
+    held = [{"key_id": key.id, "person_id": person} for name, key in made.items() for person in sorted(missing[name])]
     if held:
-        await session.execute(insert(KeyHolder), held)
+        await connection.execute(insert(KeyHolder), held)
+    return made
 
 
-async def _erased(session: AsyncSession, persons: Holders) -> Holders:
+async def _erased(session: AsyncSession, persons: Holders, missing: Iterable[str]) -> Holders:
     names = {_holder_set(frozenset({person})): person for person in persons}
+    for name in missing:
+        names.pop(name, None)
+    if not names:
+        return frozenset()
     gone = select(PersonKey.holder_set).where(PersonKey.holder_set.in_(names), PersonKey.destroyed_at.is_not(None))
     return frozenset(names[name] for name in await session.scalars(gone))
 
@@ -104,8 +116,7 @@ async def destroy_keys(uow: UnitOfWork, person_id: UUID) -> int:
 
     Values that enter later, in this unit of work or another, are not kept at all. Every digest and proof stays valid.
     """
-    alone = frozenset({person_id})
-    await _make_keys(uow, {_holder_set(alone): alone})
+    await _keys(uow, [frozenset({person_id})])
     held = select(KeyHolder.key_id).where(KeyHolder.person_id == person_id)
     keys = (
         await uow.session.scalars(select(PersonKey).where(PersonKey.id.in_(held), PersonKey.secret.is_not(None)))
@@ -158,7 +169,7 @@ class LedgerRecorder:
             content = self._content(uow, note, values, keys)
             digests[note.subject] = digest = content.digest()
             rows.append({name: getattr(content, name) for name in CONTENT} | {"digest": digest})
-        await uow.session.execute(insert(AuditEvent), rows)
+        await (await uow.session.connection()).execute(insert(AuditEvent), rows)
         return digests
 
     @staticmethod
