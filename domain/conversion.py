@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
-from domain import accounts, deals
+from domain import accounts, custom_fields, deals
 from domain.accounts import Account, Contact
 from domain.activities import Activity
 from domain.deals import Opportunity, OpportunityContactRole
@@ -55,9 +55,9 @@ async def convert(uow: UnitOfWork, lead_id: UUID, terms: Terms, *, expected_vers
         uow.note("contact.placed", contact)
         await uow.session.flush()
     opportunity = picked or await _open(uow, lead, account, terms)
-    if opportunity.lead_id is None:
-        opportunity.lead_id = lead.id
-        uow.note("opportunity.lead_named", opportunity)
+    named = opportunity.lead_id is None and opportunity.change({"lead_id": lead.id})
+    if await _carry_custom(uow, lead, opportunity) or named:
+        uow.note("opportunity.lead_attached", opportunity)
     await _seat(uow, lead, contact, opportunity)
     lead.status, lead.converted_at = LeadStatus.CONVERTED, uow.now
     lead.converted_account_id, lead.converted_opportunity_id = account.id, opportunity.id
@@ -134,6 +134,25 @@ async def _open(uow: UnitOfWork, lead: Lead, account: Account, terms: Terms) -> 
         stage_key=terms.stage_key, amount=terms.amount or lead.budget, close_date=terms.close_date, owner_id=lead.owner_id, lead_id=lead.id,
         opened_at=terms.opened_at,
     )  # fmt: skip
+
+
+async def _carry_custom(uow: UnitOfWork, lead: Lead, opportunity: Opportunity) -> bool:
+    """Give the deal what custom fields of the lead hold wherever deals have an empty one of the same key that takes it."""
+    if not lead.custom:
+        return False
+    entity, current = Opportunity.entity(), opportunity.custom or {}
+    fields = await custom_fields.fields_of(uow.session, entity)
+    fresh = {key: value for key, value in lead.custom.items() if key in fields and key not in current}
+    taken = {key: value for key, value in fresh.items() if _takes(fields[key], value)}
+    return opportunity.change({"custom": await custom_fields.apply(uow, entity, opportunity.custom, taken)})
+
+
+def _takes(field: custom_fields.FieldFact, value: Any) -> bool:
+    try:
+        custom_fields.read_value(field, value)
+    except Invalid:
+        return False
+    return True
 
 
 async def _seat(uow: UnitOfWork, lead: Lead, contact: Contact, opportunity: Opportunity) -> None:

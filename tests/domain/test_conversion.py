@@ -9,11 +9,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
-from domain import accounts, activities, consent, conversion, deals, leads, signals
+from domain import accounts, activities, consent, conversion, custom_fields, deals, leads, signals
 from domain.accounts import Account, BuyingRole, Channel, Contact
 from domain.activities import Activity, ActivityKind
 from domain.consent import ConsentStatus
 from domain.conversion import Terms
+from domain.custom_fields import CustomFieldEntity, CustomFieldKind
 from domain.deals import Opportunity, OpportunityContactRole, Stage, StagePlan
 from domain.kernel import (
     SYSTEM,
@@ -166,6 +167,32 @@ async def test_everything_is_carried_along_and_nothing_copied(desk: Desk) -> Non
     assert (
         (late.account_id, late.opportunity_id) == (fact.account_id, fact.opportunity_id) == (deal.account_id, deal.id)
     )
+
+
+async def test_custom_fields_go_along_where_deals_have_them(desk: Desk) -> None:
+    words = Text("设备台数", "Machines")
+    async with desk.database.open_uow(SYSTEM) as uow:
+        for entity, key, kind in (
+            ("Lead", "machines", "NUMBER"), ("Opportunity", "machines", "NUMBER"), ("Lead", "plant", "TEXT"), ("Lead", "since", "TEXT"),
+            ("Opportunity", "since", "DATE"),
+        ):  # fmt: skip
+            await custom_fields.define(
+                uow, entity=CustomFieldEntity(entity), key=key, label=words, kind=CustomFieldKind(kind)
+            )
+        await custom_fields.define(
+            uow,
+            entity=CustomFieldEntity.OPPORTUNITY,
+            key="budget_code",
+            label=words,
+            kind=CustomFieldKind.TEXT,
+            is_required=True,
+        )
+    async with desk.database.open_uow(desk.people["lei"]) as uow:
+        held = {"machines": 12, "plant": "苏州一厂", "since": "去年"}
+        await leads.update(uow, desk.lead.id, changes={"custom": held})
+    deal = await desk.convert()
+    assert (await desk.one(Opportunity, deal.id)).custom == {"machines": 12}
+    assert (await desk.one(Lead, desk.lead.id)).custom == held
 
 
 async def test_consent_stays_with_the_person(desk: Desk) -> None:
