@@ -13,8 +13,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from api.auth import Door, SignIn, verifier_for
+from api.bodies import Bounded, Refused
 from api.context import Context, preferred_language
-from api.http import Endpoint, ide_file, refusal
+from api.http import Endpoint, ide_file, refusal, refuse
 from api.jobs import Jobs
 from api.notary import Notary
 from api.operations.health import Health
@@ -106,7 +107,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
 
 def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
     """The routes behind what every request passes: it is observed, other sites are told what they may, errors are JSON."""
-    layers = [Middleware(Observed)]
+    layers = [Middleware(Observed), Middleware(Bounded, settings.body_bytes, settings.body_seconds)]
     if settings.cors_origins:
         allowed = ["authorization", "content-type", "accept-language", "x-request-id", "traceparent"]
         layers.append(
@@ -115,7 +116,7 @@ def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
                 expose_headers=["x-request-id", "retry-after"], max_age=600,
             )
         )  # fmt: skip
-    handlers: dict[Any, Any] = {404: _absent, 405: _absent, Exception: _broken}
+    handlers: dict[Any, Any] = {404: _absent, 405: _absent, Refused: refuse, Exception: _broken}
     return Starlette(routes=routes, middleware=layers, exception_handlers=handlers)
 
 

@@ -5,15 +5,18 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
+from email.message import Message as EmailMessage
 from typing import Any
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.kernel import ErrorCode, Text
 
 JSON, RESPONSE_JSON, EVENTS = "application/json", "application/graphql-response+json", "text/event-stream"
+CLOSE = {"Connection": "close"}
+TOO_SLOW = Text("请求正文没有按时到达", "the body did not come in time")
 FIELDS = frozenset({"query", "variables", "operationName", "extensions", "id"})
 
 
@@ -76,27 +79,59 @@ def _weight(parameters: str) -> float:
     return 1.0
 
 
-async def read(request: Request, limit: int, seconds: float) -> Asked:
+class Bounded:
+    """The layer that gives every request's body a size and a time; beyond them reading it raises Refused (413, 408)."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int, seconds: float) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Bound one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        ends_at = asyncio.get_running_loop().time() + self._seconds
+        whole, size = False, 0
+
+        async def bounded() -> Message:
+            nonlocal whole, size
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(ends_at):
+                    message = await receive()
+            except TimeoutError as error:
+                raise Refused(408, ErrorCode.INVALID, TOO_SLOW, CLOSE) from error
+            size += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if size > self._most_bytes:
+                raise too_large(self._most_bytes)
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def too_large(most_bytes: int) -> Refused:
+    """The refusal of a body beyond the cap."""
+    words = Text(f"请求正文超过 {most_bytes} 字节", f"the body is larger than {most_bytes} bytes")
+    return Refused(413, ErrorCode.INVALID, words, CLOSE)
+
+
+async def read(request: Request, most_bytes: int) -> Asked:
     """What a request asks.
 
-    Raises Refused: 400 for what is no such request, 408 for a body that does not come, 413 for one that is too large, 415
-    for another content type, charset or encoding.
+    Raises Refused: 400 for what is no such request, 413 for a body that says itself too large, 415 for another content type,
+    charset or encoding; and what `Bounded` raises.
     """
     if request.method == "GET":
         return taken(_from_query(request))
-    _check_headers(request)
+    _check_headers(request, most_bytes)
     try:
-        async with asyncio.timeout(seconds):
-            body = await _body(request, limit)
-    except TimeoutError as error:
-        headers = {"Connection": "close"}
-        raise Refused(
-            408, ErrorCode.INVALID, Text("请求正文没有按时到达", "the body did not come in time"), headers
-        ) from error
+        return taken(orjson.loads(await request.body()))
     except ClientDisconnect as error:
         raise _invalid("连接已断开", "the connection is gone") from error
-    try:
-        return taken(orjson.loads(body))
     except orjson.JSONDecodeError as error:
         raise _invalid(f"请求正文不是 JSON：{error}", f"the body is no JSON: {error}") from error
 
@@ -119,36 +154,20 @@ def _from_query(request: Request) -> dict[str, Any]:
     return found
 
 
-def _check_headers(request: Request) -> None:
+def _check_headers(request: Request, most_bytes: int) -> None:
+    told = request.headers.get("content-length", "0")
+    if not told.isascii() or not told.isdigit() or int(told[:16]) > most_bytes:
+        raise too_large(most_bytes)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise _invalid(f"不支持的内容编码 {encoding!r}", f"the content encoding {encoding!r} is not taken", 415)
-    header = Message()
+    header = EmailMessage()
     header["content-type"] = request.headers.get("content-type", "")
     if header.get_content_type() != JSON or "content-type" not in request.headers:
         raise _invalid(f"Content-Type 必须是 {JSON}", f"the Content-Type must be {JSON}", 415)
     charset = header.get_param("charset", "utf-8")
     if not isinstance(charset, str) or charset.strip("\"'").lower() not in {"utf-8", "utf8"}:
         raise _invalid("正文必须是 UTF-8", "the body must be UTF-8", 415)
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    too_large = Refused(
-        413,
-        ErrorCode.INVALID,
-        Text(f"请求正文超过 {limit} 字节", f"the body is larger than {limit} bytes"),
-        {"Connection": "close"},
-    )
-    told = request.headers.get("content-length", "0")
-    if not told.isascii() or not told.isdigit() or int(told[:16]) > limit:
-        raise too_large
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large
-        parts.append(part)
-    return b"".join(parts)
 
 
 def taken(found: Any) -> Asked:

@@ -143,7 +143,7 @@ class Endpoint(GraphQL[Any, None]):
                 IDE / "page.html", headers={**SAFE, "Content-Security-Policy": PAGE_POLICY, "X-Frame-Options": "DENY"}
             )
         wanted = media_type(request.headers.get("accept"))
-        asked = await read(request, self._settings.body_bytes, self._settings.body_seconds)
+        asked = await read(request, self._settings.body_bytes)
         context, _ = await self._make_context(*_caller(request))
         if wanted == EVENTS:
             return await self._stream(request, asked, context)
@@ -325,6 +325,13 @@ def refusal(status: int, code: ErrorCode, message: str, headers: Mapping[str, st
     body = {"errors": [{"message": message, "extensions": {"code": code.value}}]}
     known = SAFE | ({"WWW-Authenticate": "Bearer"} if status == 401 else {}) | dict(headers or {})  # noqa: PLR2004
     return Response(orjson.dumps(body), status, known, media_type=JSON)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """The response to a request that a layer or route refused by raising Refused."""
+    assert isinstance(error, Refused)  # noqa: S101 - registered for nothing else
+    language = preferred_language(request.headers.get("accept-language"))
+    return refusal(error.status, error.code, error.text.words(language), error.headers)
 
 
 def refused_by(error: SalesError, language: Language) -> Response:

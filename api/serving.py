@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from api.app import PATH, opened
+from api.connections import patient
 from api.jobs import find_model
 from api.operations import logs
 from api.operations.health import Health
@@ -29,7 +30,7 @@ Bar = Callable[[Text], AbstractContextManager[Progress]]
 """Shows how far a long step has come."""
 
 GRACE_SECONDS = 10
-LARGEST_MESSAGE_BYTES = 256 * 1024
+KEEP_ALIVE_SECONDS = 15
 
 
 def prepare(settings: Settings, say: Say, bar: Bar) -> None:
@@ -81,7 +82,10 @@ async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
-            ws_max_size=LARGEST_MESSAGE_BYTES,
+            ws_max_size=settings.body_bytes,
+            http=patient(settings.header_seconds),
+            limit_concurrency=settings.connections,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         server = _Server(config, lambda: say(_welcome(settings, listener)), service.health, settings.drain_seconds)
         await server.serve(sockets=[listener])
