@@ -26,12 +26,13 @@ from demo.records import (
     StageRecord,
 )
 from demo.story import Story
-from domain import accounts, activities, commerce, consent, conversion, deals, leads, people, signals
+from domain import accounts, activities, commerce, consent, conversion, custom_fields, deals, leads, people, signals
 from domain.accounts import Account, Contact
 from domain.activities import Activity
 from domain.commerce import Item, Order, PaymentMethod, Quote, QuoteStatus
 from domain.consent import ConsentGrant, ConsentStatus
 from domain.conversion import Terms
+from domain.custom_fields import Choice
 from domain.deals import Opportunity, Stage, StagePlan
 from domain.kernel import SYSTEM, Actor, Conflict, Database, Money, Ref, Role, Text, UnitOfWork, money
 from domain.leads import Lead, LeadStatus
@@ -153,6 +154,11 @@ async def _found(loading: Loading) -> None:
         await consent.ensure_purposes(uow)
         for brand in company.brands:
             loading.brands[brand.key] = (await people.add_brand(uow, key=brand.key, label=brand.label)).id
+        for added in company.custom_fields:
+            choices = [Choice(choice.key, choice.zh, choice.en) for choice in added.choices]
+            await custom_fields.define(
+                uow, entity=added.entity, key=added.key, label=added.label, kind=added.kind, choices=choices
+            )
         for rival in company.competitors:
             await deals.ensure_competitor(uow, rival.key, rival.label)
         for pipeline in company.pipelines:
@@ -202,6 +208,7 @@ async def _load_account(loading: Loading, key: str, record: AccountRecord) -> No
         account = await accounts.create_account(
             uow, name=record.name, industry=record.industry, region=record.region, owner_id=loading.users[record.owner],
             brand_id=loading.brands[record.brand], lifecycle_stage=record.lifecycle, credit_grade=record.credit_grade, employees=record.employees,
+            custom=record.custom,
         )  # fmt: skip
         await uow.session.flush()
         contacts = {person.key: await _contact(uow, loading, account, person) for person in record.contacts}
@@ -270,7 +277,7 @@ async def _opportunity(
     (first, opened), *later = record.path
     opportunity = await deals.open_opportunity(
         uow, name=record.name, stage=stages[first], account_id=account.id, amount=_yuan(record.amount), opened_at=loading.at(opened, record.name),
-        close_date=(loading.now + timedelta(days=record.close_in_days)).date(), primary_competitor=record.competitor,
+        close_date=(loading.now + timedelta(days=record.close_in_days)).date(), primary_competitor=record.competitor, custom=record.custom,
     )  # fmt: skip
     for key, days in later:
         lost = stages[key].is_closed and not stages[key].is_won

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from domain.accounts import BuyingRole, Channel, LifecycleStage
 from domain.activities import ActivityKind
 from domain.consent import ConsentStatus
+from domain.custom_fields import CustomFieldEntity, CustomFieldKind
 from domain.deals import ForecastCategory, Stance
 from domain.kernel import Invalid, Language, Role, Text
 from domain.leads import LeadGrade, LeadStatus
@@ -42,6 +43,18 @@ class _Labelled(_Written):
 
 
 # ---- the seller ------------------------------------------------------------------------------------------------------
+
+
+class ChoiceRecord(_Labelled):
+    """One value that a custom field takes."""
+
+
+class CustomFieldRecord(_Labelled):
+    """A field that the seller added to one kind of record."""
+
+    entity: CustomFieldEntity
+    kind: CustomFieldKind
+    choices: list[ChoiceRecord] = []
 
 
 class TerritoryRecord(_Labelled):
@@ -107,6 +120,7 @@ class Company(_Written):
     territories: list[TerritoryRecord]
     users: list[UserRecord]
     brands: list[_Labelled]
+    custom_fields: list[CustomFieldRecord]
     competitors: list[_Labelled]
     pipelines: list[PipelineRecord]
     products: list[ProductRecord]
@@ -224,6 +238,7 @@ class OpportunityRecord(_Written):
     close_in_days: int
     competitor: str | None = None
     loss_reason: str | None = None
+    custom: dict[str, Any] = {}
     seats: list[SeatRecord] = []
     quotes: list[QuoteRecord] = []
     activities: list[ActivityRecord] = []
@@ -242,6 +257,7 @@ class AccountRecord(_Written):
     credit_grade: str
     employees: int
     brand: str
+    custom: dict[str, Any] = {}
     contacts: list[ContactRecord]
     orders: list[OrderRecord] = []
     opportunities: list[OpportunityRecord] = []

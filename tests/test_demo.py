@@ -15,14 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from assistant.context import gather_account, gather_lead
 from assistant.wording import CONCERNS, INDUSTRIES
 from demo import Summary, load, records, story
-from domain import ledger
+from domain import custom_fields, ledger
 from domain.accounts import Account, Contact, ContactPoint
 from domain.activities import Activity
 from domain.commerce import (
     Order,
+    OrderLine,
     Payment,
     PaymentStatus,
     PriceBookEntry,
+    Product,
     Quote,
     QuoteLine,
     payment_status,
@@ -294,6 +296,22 @@ async def test_customers_read_about_what_they_are_buying(demo: Loaded) -> None:
     assert read["转向节产线伺服压装 5 台"] == {"CI-SP5"}
     assert read["Cobot cell for tool grinding, 2 cells"] == {"CI-AR7"}
     assert all(len(products) == 1 for products in read.values())
+
+
+async def test_the_units_in_use_are_those_that_were_bought(demo: Loaded) -> None:
+    """The seller's own field agrees with the orders: machines count, software and service do not."""
+    bought: Counter[str] = Counter()
+    of_accounts = select(Account.name, OrderLine.quantity, Product.code).join(Order, Order.account_id == Account.id)
+    lines = of_accounts.join(OrderLine, OrderLine.order_id == Order.id).join(
+        Product, Product.id == OrderLine.product_id
+    )
+    for row in await demo.rows(lines):
+        bought[row.name] += row.quantity if row.code.startswith(("CM-", "CI-")) else 0
+    rows = await demo.rows(select(Account.name, Account.custom))
+    assert {row.name: (row.custom or {}).get("installed_units", 0) for row in rows} == dict(bought)
+    async with demo.database.read() as connection:
+        fields = await custom_fields.fields_of(connection, "Account")
+    assert set(fields) == {"cooperation_level", "installed_units"}
 
 
 async def test_signals_are_of_many_kinds_and_titles(demo: Loaded) -> None:
