@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from api.notary import Notary
 from api.settings import Settings
 from assistant import pipeline
+from domain import commerce
 from domain.kernel import SYSTEM, Database, OutboxEvent, SalesError
 from knowledge import KnowledgeChanged, Library
 from knowledge.embedding import ModelDirectory, SentenceTransformerEmbedder, resolve_model
@@ -22,6 +23,8 @@ log = logging.getLogger("sortie.jobs")
 
 TICK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+QUOTE_SECONDS = 600.0
+"""How often quotes are looked through for those whose last day is over."""
 LOOK_SECONDS = 60.0
 """How soon knowledge that another process has changed gets its vectors here."""
 OUTBOX_BATCH = 500
@@ -97,6 +100,7 @@ class Jobs:
         await self._library.refresh()
         work = {"seal": self._notary.seal, "outbox": self._outbox.drain}
         self._tasks = [asyncio.create_task(_repeat(name, step), name=name) for name, step in work.items()]
+        self._tasks.append(asyncio.create_task(_repeat("quotes", self._expire_quotes, QUOTE_SECONDS), name="quotes"))
         if self._settings.embeds:
             self._tasks.append(asyncio.create_task(self._keep_vectors(), name="vectors"))
 
@@ -111,6 +115,11 @@ class Jobs:
             await self._notary.seal()
         except Exception:
             log.exception("the last events wait to be sealed at the next start")
+
+    async def _expire_quotes(self) -> None:
+        expired = await commerce.expire_quotes(self._database)
+        if expired:
+            log.info("%d quotes expired", expired)
 
     async def _knowledge_changed(self, _body: Mapping[str, object]) -> None:
         self._changed.set()
@@ -166,10 +175,10 @@ async def _in_daemon_thread(work: Callable[[], T]) -> T:
     return await done
 
 
-async def _repeat(name: str, step: Callable[[], Awaitable[object]]) -> None:
+async def _repeat(name: str, step: Callable[[], Awaitable[object]], pause: float = TICK_SECONDS) -> None:
     while True:
         await _persist(name, step)
-        await asyncio.sleep(TICK_SECONDS)
+        await asyncio.sleep(pause)
 
 
 async def _persist(name: str, step: Callable[[], Awaitable[object]]) -> None:

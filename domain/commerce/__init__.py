@@ -43,6 +43,7 @@ from domain.commerce.service import (
     create_product,
     create_quote,
     expire_quote,
+    expire_quotes,
     issue_quote,
     order_quote,
     place_order,
@@ -65,7 +66,7 @@ from domain.commerce.service import (
 __all__ = [
     "APPROVING", "COLLECTING", "COST_OF_CAPITAL_PER_YEAR", "FULFILLING", "ISSUED", "ORDERING", "PRICING", "SELLING", "STANDARD_PAYMENT_TERMS_DAYS", "ApprovalReason", "Invoice", "Item", "Order", "OrderLine",
     "Payment", "PaymentMethod", "PaymentStatus", "PriceBookEntry", "PricedLine", "Product", "Purchase", "PurchaseCycle", "Quote", "QuoteLine", "QuoteStatus", "QuoteStrategy",
-    "StrategyKind", "accept_quote", "add_product", "approval_reasons", "approve_quote", "create_product", "create_quote", "expire_quote", "issue_quote", "order_quote", "payment_status",
+    "StrategyKind", "accept_quote", "add_product", "approval_reasons", "approve_quote", "create_product", "create_quote", "expire_quote", "expire_quotes", "issue_quote", "order_quote", "payment_status",
     "place_order", "place_orders", "purchase_cycle", "quote_strategies", "record_invoice", "record_payment", "record_quote", "reject_quote", "return_quote", "revise_quote",
     "rounding_step", "set_price", "submit_quote", "update_invoice", "update_order", "update_payment", "update_product", "update_quote",
 ]  # fmt: skip

@@ -131,7 +131,7 @@ class Quote(Record):
     reason: Mapped[str | None]
     custom: Mapped[dict[str, Any] | None]
 
-    __table_args__ = (UniqueConstraint("number", "revision"),)
+    __table_args__ = (UniqueConstraint("number", "revision"), Index("ix_quotes_status", "status", "valid_until"))
 
     @property
     def total(self) -> Money:

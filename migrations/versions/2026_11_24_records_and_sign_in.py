@@ -289,10 +289,11 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('reason', sa.Text(), nullable=True))
         batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
+        batch_op.create_index('ix_quotes_status', ['status', 'valid_until'], unique=False)
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
@@ -302,7 +303,6 @@ def upgrade() -> None:
     with op.batch_alter_table('signals', schema=None) as batch_op:
         batch_op.add_column(sa.Column('opportunity_id', sa.Uuid(), nullable=True))
         batch_op.create_index('ix_signals_opportunity', ['opportunity_id', 'occurred_at', 'id'], unique=False)
-        batch_op.create_foreign_key(batch_op.f('fk_signals_opportunity_id'), 'opportunities', ['opportunity_id'], ['id'])
 
     with op.batch_alter_table('stages', schema=None) as batch_op:
         batch_op.add_column(sa.Column('retired_at', sa.DateTime(timezone=True), nullable=True))
@@ -324,7 +324,6 @@ def downgrade() -> None:
         batch_op.drop_column('retired_at')
 
     with op.batch_alter_table('signals', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_signals_opportunity_id'), type_='foreignkey')
         batch_op.drop_index('ix_signals_opportunity')
         batch_op.drop_column('opportunity_id')
 
@@ -334,10 +333,11 @@ def downgrade() -> None:
         batch_op.drop_column('account_id')
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
-        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
+        batch_op.drop_index('ix_quotes_status')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
         batch_op.drop_column('custom')
         batch_op.drop_column('reason')

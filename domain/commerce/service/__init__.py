@@ -25,6 +25,7 @@ from domain.commerce.service.quotes import (
     approve_quote,
     create_quote,
     expire_quote,
+    expire_quotes,
     issue_quote,
     record_quote,
     reject_quote,
@@ -36,6 +37,6 @@ from domain.commerce.service.quotes import (
 
 __all__ = [
     "APPROVING", "COLLECTING", "FULFILLING", "ORDERING", "PRICING", "SELLING", "Item", "Purchase", "accept_quote", "add_product", "approve_quote", "create_product", "create_quote",
-    "expire_quote", "issue_quote", "order_quote", "place_order", "place_orders", "record_invoice", "record_payment", "record_quote", "reject_quote", "return_quote", "revise_quote",
+    "expire_quote", "expire_quotes", "issue_quote", "order_quote", "place_order", "place_orders", "record_invoice", "record_payment", "record_quote", "reject_quote", "return_quote", "revise_quote",
     "set_price", "submit_quote", "update_invoice", "update_order", "update_payment", "update_product", "update_quote",
 ]  # fmt: skip

@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, func, or_, select
 from domain import custom_fields, signals
 from domain.commerce.model import ISSUED, PriceBookEntry, Quote, QuoteLine, QuoteStatus
 from domain.commerce.policy import STANDARD_PAYMENT_TERMS_DAYS, ApprovalReason, approval_reasons
-from domain.commerce.service.lines import Item, check_number, check_products, check_terms, line, next_number, total
+from domain.commerce.service.lines import RUN, Item, check_number, check_products, check_terms, line, next_number, total
 from domain.deals import Opportunity
-from domain.kernel import Conflict, Forbidden, Invalid, Money, Ref, Role, Text, UnitOfWork, load
+from domain.kernel import SYSTEM, Conflict, Database, Forbidden, Invalid, Money, Ref, Role, Text, UnitOfWork, load
 
 SELLING = (Role.REP, Role.MANAGER)
 """Who makes offers."""
@@ -282,6 +282,26 @@ async def expire_quote(uow: UnitOfWork, id: UUID, *, expected_version: int, reas
     Raises NotFound, StaleVersion, Conflict when it is not issued.
     """
     return await _answer(uow, id, expected_version, QuoteStatus.EXPIRED, reason)
+
+
+async def expire_quotes(database: Database) -> int:
+    """Let every issued quote expire whose last day (of UTC) is over. Returns how many there were.
+
+    Nothing is written, and nobody waits, where there is none.
+    """
+    done = 0
+    while True:
+        async with database.read() as connection:
+            over = (Quote.status == QuoteStatus.ISSUED) & (Quote.valid_until < database.clock().date())
+            ids = list((await connection.execute(select(Quote.id).where(over).limit(RUN))).scalars())
+        if not ids:
+            return done
+        async with database.open_uow(SYSTEM) as uow:
+            still = select(Quote).where(Quote.id.in_(ids), over).with_for_update()
+            for quote in (await uow.session.execute(still)).scalars():
+                quote.status, quote.decided_at = QuoteStatus.EXPIRED, uow.now
+                uow.note("quote.expired", quote)
+                done += 1
 
 
 async def revise_quote(uow: UnitOfWork, id: UUID, *, expected_version: int) -> Quote:

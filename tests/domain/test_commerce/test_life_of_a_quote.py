@@ -210,6 +210,23 @@ async def test_a_quote_out_of_date_is_not_accepted(company: Company, refused: Re
     assert (error.code, error.text.zh) == (ErrorCode.CONFLICT, "报价已过有效期，请修订后再发")
 
 
+async def test_quotes_expire_by_themselves_after_their_last_day(company: Company) -> None:
+    day = (START + timedelta(days=3)).date()
+    lasting = await step(company, commerce.issue_quote, await draft(company))
+    ending = await step(company, commerce.issue_quote, await draft(company, valid_until=day))
+    drafted = await draft(company, valid_until=day)
+    company.database.clock.advance(days=3)  # type: ignore[attr-defined]
+    before = await company.counts()
+    assert await commerce.expire_quotes(company.database) == 0
+    assert await company.counts() == before
+    company.database.clock.advance(days=1)  # type: ignore[attr-defined]
+    assert [await commerce.expire_quotes(company.database) for _ in range(2)] == [1, 0]
+    assert [await status_of(company, quote) for quote in (lasting, ending, drafted)] == [
+        QuoteStatus.ISSUED, QuoteStatus.EXPIRED, QuoteStatus.DRAFT,
+    ]  # fmt: skip
+    assert (await actions(company, ending.id))[-1] == "quote.expired"
+
+
 async def test_a_revision_keeps_the_number_and_overtakes_what_was_issued(company: Company, refused: Refused) -> None:
     first = await step(company, commerce.issue_quote, await draft(company))
     second = await step(company, commerce.revise_quote, first)
