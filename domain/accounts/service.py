@@ -56,6 +56,7 @@ async def create_account(
         values = await _values(uow, None, given | {"owner_id": _owner_of_new(uow.actor, owner_id)})
         if values["territory_id"] is None:
             values["territory_id"] = _home_territory(uow.actor)
+        values["brand_id"] = values["brand_id"] or uow.actor.home_brand(*WRITERS)
         account = Account(id=uow.new_id(), **values)
         uow.session.add(account)
         uow.note("account.created", account)

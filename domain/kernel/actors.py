@@ -88,6 +88,12 @@ class Actor:
             reach.role is Role.MANAGER and territory_id in reach.territory_ids for reach in self.reaches
         )
 
+    def home_brand(self, *roles: Role) -> UUID | None:
+        """The one brand to which the actor's grants of these roles are bound; None where there are several or none."""
+        bounds = {reach.brand_ids for reach in self.reaches if reach.role in roles and not reach.account_ids}
+        brands = frozenset[UUID]().union(*bounds)
+        return next(iter(brands)) if len(brands) == 1 and frozenset() not in bounds else None
+
     def only(self, *roles: Role) -> "Actor":
         """The actor with these roles alone: a row loaded as them is one on which one of these roles holds."""
         return replace(self, reaches=tuple(reach for reach in self.reaches if reach.role in roles))

@@ -80,7 +80,7 @@ async def capture(
     lead = Lead(
         id=uow.new_id(), source=source, external_id=external_id, channel=channel, name=name.strip(), company=company, interest=interest,
         budget_minor=budget.amount_minor if budget else None, currency=budget.currency if budget else None, industry=industry,
-        region=place, territory_id=territory_id, contact_id=contact.id,
+        region=place, territory_id=territory_id, brand_id=uow.actor.home_brand(*WRITERS), contact_id=contact.id,
         owner_id=owner_id, status=LeadStatus.ASSIGNED if owner_id else LeadStatus.NEW, assigned_at=came_in if owner_id else None,
         captured_at=came_in, last_activity_at=came_in, duplicate_verdict=verdict, duplicate_of_id=repeated, payload=payload,
         custom=await custom_fields.apply(uow, Lead.entity(), None, custom),

@@ -13,13 +13,14 @@ from sqlalchemy import Enum as EnumColumn
 from sqlalchemy import TypeDecorator, insert, select
 
 import migrations
-from domain import people
+from domain import accounts, leads, people
 from domain.kernel import (
     SYSTEM,
     Actor,
     ActorKind,
     Base,
     Database,
+    Forbidden,
     Reach,
     Role,
     entity,
@@ -338,3 +339,29 @@ def test_reaches_are_as_wide_as_the_grants_and_no_wider(grants: list[dict[str, A
                     point = (role, place, brand, account)
                     assert any(reached(one, *point) for one in reaches) == any(given_at(one, *point) for one in grants)
     assert {reach.role for reach in reaches} == {one["role"] for one in grants}
+
+
+# ---- what is made within a brand -------------------------------------------------------------------------------------
+
+
+async def test_who_works_for_one_brand_alone_makes_records_of_it(database: Database) -> None:
+    made = await add_territories(database)
+    async with database.open_uow(SYSTEM) as uow:
+        med, ind = [await people.add_brand(uow, key=key, label=_both(key)) for key in ("med", "ind")]
+    east = [made["east-china"]]
+    one = await add_colleague(database, "张磊", Role.REP, territories=east, brands=[med])
+    both = await add_colleague(database, "李娜", Role.REP, territories=east, brands=[med, ind])
+    free = await add_colleague(database, "王敏", Role.REP, territories=east)
+    for who, brand in ((one, med.id), (free, None)):
+        async with database.open_uow(who) as uow:
+            account = await accounts.create_account(uow, name="宁波电子", region="华东")
+            lead = await leads.capture(
+                uow, source="官网", external_id=who.display_name, name="钱伟", region="华东", owner_id=who.user_id
+            )
+        assert (account.brand_id, lead.brand_id) == (brand, brand)
+    assert both.home_brand(Role.REP) is None
+    with pytest.raises(Forbidden):
+        async with database.open_uow(both) as uow:
+            await accounts.create_account(uow, name="两个品牌，没说哪个", region="华东")
+    async with database.open_uow(both) as uow:
+        assert (await accounts.create_account(uow, name="说了哪个", region="华东", brand_id=ind.id)).brand_id == ind.id
