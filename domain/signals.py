@@ -100,7 +100,7 @@ class Signal(Base):
     subject_id: Mapped[UUID]
     account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
     contact_id: Mapped[UUID | None] = mapped_column(ForeignKey("contacts.id"))
-    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"))
+    opportunity_id: Mapped[UUID | None]
     actor_kind: Mapped[ActorKind]
     actor_id: Mapped[UUID | None]
     occurred_at: Mapped[datetime]
