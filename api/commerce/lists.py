@@ -35,6 +35,11 @@ def _discontinued(view: View, wanted: bool, _context: Context) -> ColumnElement[
     return gone.is_not(None) if wanted else gone.is_(None)
 
 
+def _delivered(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+    day = view.column("delivered_on")
+    return day.is_not(None) if wanted else day.is_(None)
+
+
 def _stands(view: View, status: PaymentStatus, context: Context) -> ColumnElement[bool]:
     owed, received, late = (
         view.column("amount_minor"),
@@ -84,6 +89,7 @@ class OrderFilter:
     ordered_since: datetime | None = since("ordered_at", "Placed at or after this instant.")
     ordered_before: datetime | None = until("ordered_at", "Placed before this instant.")
     expected_before: date | None = until("expected_on", "Expected before this day.")
+    delivered: bool | None = matching(_delivered, "True: delivered; false: not yet.")
     custom: list[CustomFieldFilter] | None = custom_filter()
 
 

@@ -416,6 +416,8 @@ FOUND = {
     'quotes(filter: { accountId: "acc_00000000000000000000000000000000" })': 0,
     'orders(filter: { search: "000001", orderedSince: "2026-03-01T00:00:00Z" }, orderBy: TOTAL_DESC)': 1,
     'orders(filter: { poNumber: "无" })': 0,
+    "orders(filter: { delivered: false })": 1,
+    "orders(filter: { delivered: true })": 0,
     'invoices(filter: { search: "1", issuedSince: "2026-03-01", issuedBefore: "2026-03-02" })': 1,
     'payments(filter: { paidSince: "2026-03-02", paidBefore: "2026-03-03" })': 1,
 }
