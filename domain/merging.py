@@ -25,6 +25,7 @@ from domain.kernel import (
     load,
 )
 from domain.leads import Lead
+from domain.people import User
 
 R = TypeVar("R", Account, Contact)
 
@@ -222,6 +223,10 @@ async def _merge(uow: UnitOfWork, survivor: R, duplicate: R, taken: dict[str, An
     await uow.session.flush()
     carrying = Carrying(uow)
     await carrying.carry(type(survivor), duplicate.id, survivor.id)
+    for ref in list(carrying.touched):
+        if ref.kind == User.entity():
+            # A grant of theirs names another record now: whoever remembers what they may do asks again.
+            (await uow.session.get_one(User, ref.id)).auth_epoch += 1
     survivor.change(taken)
     # Its parts have changed: whoever read it before reads it again.
     survivor.touch()

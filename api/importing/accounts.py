@@ -5,14 +5,14 @@ from collections.abc import Mapping as Map
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from api.importing.load import Load
 from api.importing.records import BATCH_ROWS, Found, Known
 from api.importing.rows import AccountRow
 from api.importing.users import Agent
 from domain import people
-from domain.accounts import Account, AccountTeamMember, LifecycleStage
+from domain.accounts import Account, AccountTeamMember, LifecycleStage, company_key
 from domain.kernel import Role, Text
 from domain.people import Territory
 
@@ -39,7 +39,9 @@ def family(parents: Map[str, str | None]) -> tuple[list[str], list[str]]:
 
 async def find_accounts(load: Load, known: Known) -> None:
     """Look up the accounts that deals may refer to; new ones get their ids."""
-    stored = select(Account.external_id, Account.id, Account.owner_id, *COMPARED)
+    # What came for an account that was merged since goes to the account into which it was.
+    id = func.coalesce(Account.merged_into_id, Account.id).label("id")
+    stored = select(Account.external_id, id, Account.owner_id, *COMPARED)
     rows = await load.uow.session.execute(stored.where(Account.source == load.mapping.source))
     known.stored_accounts = {row.external_id: row for row in rows}
     known.owners = {row.id: row.owner_id for row in known.stored_accounts.values()}
@@ -95,7 +97,7 @@ async def _rows(
             places[row.region] = await people.find_territory(load.uow.session, row.region)
         place, revenue = places[row.region], row.annual_revenue
         rows.append({
-            "id": id, "name": row.name, "industry": row.industry, "region": place.key if place else row.region,
+            "id": id, "name": row.name, "name_key": company_key(row.name), "industry": row.industry, "region": place.key if place else row.region,
             "territory_id": place.id if place else owner.territory_id if owner else None,
             "owner_id": known.owners[id], "parent_id": parents[key], "employees": row.employees,
             "lifecycle_stage": LifecycleStage.ACTIVE if id in buyers else LifecycleStage.PROSPECT,
