@@ -33,7 +33,8 @@ def _literal(kind: Any) -> str:
             f"{name}: {_literal(field.type)}" for name, field in kind.fields.items() if is_required_input_field(field)
         )
         return f"{{ {', '.join(fields)} }}"
-    return {"Int": "1", "DateTime": '"2026-03-02T00:00:00Z"'}.get(kind.name, '"甲"')
+    values = {"Int": "1", "DateTime": '"2026-03-02T00:00:00Z"', "Date": '"2026-03-02"', "Decimal": '"1"'}
+    return values.get(kind.name, '"甲"')
 
 
 def _call(kind: Any, name: str) -> str:
