@@ -10,8 +10,9 @@ from api.mutations import UserError, changes, create_once, given, mutation, refu
 from api.people import RoleGrant, ServiceKey, User
 from api.reads import expect, load_one, shape_of
 from domain import people
-from domain.kernel import ActorKind, Forbidden, Language, Role, Scope, Text, load
+from domain.kernel import ActorKind, Forbidden, Invalid, Language, Role, Scope, Text, Unauthenticated, load
 
+WRONG = Text("当前密码不正确", "the current password is wrong")
 ITS_OWN = Text("服务账号没有密码", "a service account has no password")
 
 
@@ -252,7 +253,10 @@ class PeopleMutations:
         async with context.open_uow() as uow:
             email = (await uow.session.get_one(people.User, id)).email
         people.normal_password(input.new_password, email, ("newPassword",))
-        await people.check_password(context.database, email, input.current_password, "changePassword")
+        try:
+            await people.check_password(context.database, email, input.current_password, "changePassword")
+        except Unauthenticated as error:
+            raise Invalid(WRONG, ("currentPassword",)) from error
         hash = await people.hashed(people.normal_password(input.new_password))
         async with context.open_uow() as uow:
             await people.set_password(uow, await uow.session.get_one(people.User, id, with_for_update=True), hash)

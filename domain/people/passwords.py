@@ -5,6 +5,7 @@ import hashlib
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -25,6 +26,8 @@ from domain.people.model import Password, SignInAttempts, User
 from domain.people.users import end_sessions, normal_email
 
 LEAST_LENGTH, MOST_LENGTH, LEAST_DISTINCT = 12, 200, 5
+LEAST_STEPS = 3
+"""Different distances from one character to the next: a row of the keyboard's digits, or two letters in turn, has two."""
 WRONG = Text("邮箱或密码不正确", "the address or the password is wrong")
 
 PAIR_LIMIT, USER_LIMIT, PLACE_LIMIT = 5, 20, 50
@@ -48,6 +51,9 @@ def normal_password(password: str, about: str = "", path: tuple[str, ...] = ("pa
     if not LEAST_LENGTH <= len(words) <= MOST_LENGTH:
         zh = f"密码须为 {LEAST_LENGTH} 到 {MOST_LENGTH} 个字符"
         raise Invalid(Text(zh, f"a password has {LEAST_LENGTH} to {MOST_LENGTH} characters"), path)
+    steps = {ord(after) - ord(before) for before, after in pairwise(words)}
+    if len(steps) < LEAST_STEPS:
+        raise Invalid(Text("密码过于规律，例如 123456789012", "the password is too regular, like 123456789012"), path)
     if len(set(words)) < LEAST_DISTINCT:
         zh = f"密码至少要有 {LEAST_DISTINCT} 个不同的字符"
         raise Invalid(Text(zh, f"a password has at least {LEAST_DISTINCT} different characters"), path)
