@@ -7,6 +7,7 @@ from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLObjectType,
+    is_list_type,
     is_non_null_type,
     is_required_argument,
     is_required_input_field,
@@ -26,6 +27,8 @@ def _literal(kind: Any) -> str:
     """Some value of an input type."""
     if is_non_null_type(kind):
         return _literal(kind.of_type)
+    if is_list_type(kind):
+        return f"[{_literal(kind.of_type)}]"
     if isinstance(kind, GraphQLEnumType):
         return str(next(iter(kind.values)))
     if isinstance(kind, GraphQLInputObjectType):
