@@ -31,7 +31,7 @@ enum(
     TERRITORY="Who works in a territory or a part of it, or leads it.",
     EVERYONE="Everybody.",
 )
-COLUMNS, COLUMN_LENGTH = 100, 200
+COLUMNS, COLUMN_LENGTH, DEPTH = 100, 200, 8
 ALL_ROLES = tuple(Role)
 
 
@@ -76,6 +76,8 @@ def _check_filter(value: Any, kind: GraphQLInputType) -> None:
     """
     if not isinstance(value, dict):
         raise Invalid(Text("filter 须是 JSON 对象", "filter must be a JSON object"), ("filter",))
+    if _is_deep(value):
+        raise Invalid(Text("filter 嵌套过深", "filter is nested too deeply"), ("filter",))
     unknown = _unknown(value, kind)
     if unknown is not None:
         where = "/".join(unknown)
@@ -92,6 +94,19 @@ def _check_filter(value: Any, kind: GraphQLInputType) -> None:
         path, message = found[0]
         where = "/".join(["filter", *path])
         raise Invalid(Text(f"{where} 不能这样筛选：{message}", f"{where}: {message}"), ("filter", *path))
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a JSON value goes deeper than any filter does; found without going down itself."""
+    level = [value]
+    for _ in range(DEPTH):
+        level = [
+            below
+            for one in level
+            if isinstance(one, dict | list)
+            for below in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def _unknown(value: Any, kind: Any) -> tuple[str, ...] | None:

@@ -55,6 +55,14 @@ async def test_what_is_kept_is_found_and_answers_when_it_is_asked(company: Compa
     assert amounts == ["200000.00"] * 2 + ["100000.00"] * 2
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """A filter in a filter in a filter."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"custom": [value]}
+    return value
+
+
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"entity": "Deal"}, ["entity"]),
     ({"entity": "Stage"}, ["entity"]),
@@ -66,6 +74,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
         ["filter", "custom", "0", "than"],
     ),
     ({"filter": ["open"]}, ["filter"]),
+    ({"entity": "Account", "orderBy": None, "columns": [], "filter": nested(400)}, ["filter"]),
     ({"filter": "open"}, ["filter"]),
     ({"entity": "Lead", "orderBy": None, "columns": [], "filter": {"status": "WON"}}, ["filter", "status"]),
     (
