@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     token_issuer: str | None = None
     token_audience: str | None = None
     token_jwks_url: str | None = None
-    token_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256", "EdDSA")
+    token_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256", "EdDSA", "Ed25519")
     email_claim: str = "email"
     passwords: bool | None = None
     session_hours: Annotated[float, Field(gt=0, le=24 * 31)] = 12
