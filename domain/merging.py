@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Text as SqlText
 from sqlalchemy import UniqueConstraint, Uuid, inspect, select
 
-from domain import accounts, consent
+from domain import accounts, consent, deals
 from domain.accounts import LEADERS, WRITERS, Account, Contact
 from domain.kernel import (
     Base,
@@ -94,7 +94,7 @@ class Carrying:
     """One merge on its way: how many rows of each class it moved, and which aggregates that touched."""
 
     uow: UnitOfWork
-    moved: Counter[str] = field(default_factory=Counter)
+    moved: set[tuple[str, Any]] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
     touched: Counter[Ref] = field(default_factory=Counter)
 
@@ -104,27 +104,31 @@ class Carrying:
             wanted = [getattr(reference.model, reference.attribute) == gone]
             if reference.kind is not None:
                 wanted.append(getattr(reference.model, reference.kind) == model.entity())
+            uniques = list(_uniques(reference.model, reference.attribute))
             for row in await self.uow.session.scalars(select(reference.model).where(*wanted)):
-                await self._move(row, reference.attribute, kept)
+                await self._move(row, reference.attribute, kept, uniques)
+            await self.uow.session.flush()
 
-    async def _move(self, row: Any, attribute: str, kept: UUID) -> None:
+    async def _move(self, row: Any, attribute: str, kept: UUID, uniques: list[list[str]]) -> None:
         self._touch(row)
-        twin = await self._twin(row, attribute, kept)
+        twin = await self._twin(row, attribute, kept, uniques)
         if twin is None:
             setattr(row, attribute, kept)
-            self.moved[row.entity()] += 1
+            self.moved.add((row.entity(), inspect(row).identity))
             self._touch(row)
         else:
             await self._absorb(twin, row)
-        await self.uow.session.flush()
+        if uniques:
+            # The next row may be equal to this one.
+            await self.uow.session.flush()
 
     def _touch(self, row: Base) -> None:
         if row.__unledgered__ is None:
             self.touched[row.root()] += 1
 
-    async def _twin(self, row: Any, attribute: str, kept: UUID) -> Any:
-        """The row that this one would repeat under a unique constraint."""
-        for unique in _uniques(type(row), attribute):
+    async def _twin(self, row: Any, attribute: str, kept: UUID, uniques: list[list[str]]) -> Any:
+        """The row that this one would repeat under a unique key."""
+        for unique in uniques:
             values = {name: kept if name == attribute else getattr(row, name) for name in unique}
             if None not in values.values():
                 same = select(type(row)).filter_by(**values)
@@ -147,7 +151,8 @@ class Carrying:
     def tell(self, action: str, survivor: Record, duplicate: Record, detail: dict[str, Any]) -> None:
         """Note the merge with its counts, and each aggregate that it touched."""
         names = {"survivor": str(survivor.ref()), "duplicate": str(duplicate.ref())}
-        counts = {"carried": dict(sorted(self.moved.items())), "equal": dict(sorted(self.dropped.items()))}
+        carried = Counter(entity for entity, _ in self.moved)
+        counts = {"carried": dict(sorted(carried.items())), "equal": dict(sorted(self.dropped.items()))}
         self.uow.note(action, survivor, names | counts | detail)
         self.uow.note(f"{action}_away", duplicate, names)
         for ref, rows in self.touched.items():
@@ -262,6 +267,7 @@ async def merge_accounts(uow: UnitOfWork, pair: Pair) -> Account:
     await _merge(uow, survivor, duplicate, taken, {"kept": sorted(pair.keep)})
     for former in sorted(id for id in owners if id is not None):
         await accounts.add_team_member(uow, survivor, former, Role.REP)
+    await deals.follow_account(uow, survivor)
     return survivor
 
 

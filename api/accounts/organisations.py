@@ -148,7 +148,8 @@ class OrganisationMutations:
         """Change what is given."""
         id, values = expect("Account", input.id, "id"), changes(input, *FIELDS) | _linked(input)
         async with info.context.open_uow() as uow:
-            await accounts.update_account(uow, id, expected_version=input.expected_version, changes=values)
+            account = await accounts.update_account(uow, id, expected_version=input.expected_version, changes=values)
+            await deals.follow_account(uow, account)
         return await account_payload(info, id)
 
     @mutation("Put a colleague on the team of an account that the caller owns or decides over.", *WRITERS)

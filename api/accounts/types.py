@@ -3,6 +3,7 @@
 from asyncio import gather
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -215,9 +216,35 @@ class ContactFilter:
     custom: list[CustomFieldFilter] | None = custom_filter()
 
 
+class RecordOrder(StrEnum):
+    """How accounts and contacts can be ordered."""
+
+    CREATED_DESC = "CREATED_DESC"
+    UPDATED_DESC = "UPDATED_DESC"
+    NAME_ASC = "NAME_ASC"
+
+
+enum(
+    RecordOrder,
+    "The orders of accounts and contacts; equal ones by id.",
+    CREATED_DESC="The newest first.",
+    UPDATED_DESC="What was changed last first.",
+    NAME_ASC="By name, character by character.",
+)
+ORDERS = {
+    RecordOrder.CREATED_DESC: by("-created_at", "-id"),
+    RecordOrder.UPDATED_DESC: by("-updated_at", "-id"),
+    RecordOrder.NAME_ASC: by("name", "id"),
+}
+
+
 @roots
 class AccountQueries:
     """The roots of this room."""
 
-    accounts: Connection[Account] = listing("The accounts that the reader sees, newest first.", filter=AccountFilter)
-    contacts: Connection[Contact] = listing("The people whom the reader sees, newest first.", filter=ContactFilter)
+    accounts: Connection[Account] = listing(
+        "The accounts that the reader sees, newest first.", filter=AccountFilter, orders=ORDERS
+    )
+    contacts: Connection[Contact] = listing(
+        "The people whom the reader sees, newest first.", filter=ContactFilter, orders=ORDERS
+    )

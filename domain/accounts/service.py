@@ -134,9 +134,10 @@ async def _name(uow: UnitOfWork, account: Account | None, name: str | None) -> d
 
 async def _region(uow: UnitOfWork, account: Account | None, region: str | None) -> dict[str, Any]:
     territory = await people.find_territory(uow.session, region)
-    if territory is None:
-        return {"region": region, "territory_id": None}
-    return {"region": territory.key, "territory_id": territory.id}
+    if territory is not None:
+        return {"region": territory.key, "territory_id": territory.id}
+    # A region that is no territory's says more exactly where it is, and not whose it is.
+    return {"region": region} | ({"territory_id": None} if account is None else {})
 
 
 async def _owner(uow: UnitOfWork, account: Account | None, owner_id: UUID | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from domain import accounts, people
 from domain.accounts import Account, Contact
 from domain.kernel import SYSTEM, Text, load
 from tests.api.conftest import Ask, Company, Statements
+from tests.factories import Clock
 
 ACCOUNT = """account { id version name industry region domain employees lifecycleStage creditGrade annualRevenue { amount currency }
   owner { name } parent { name } territory { key } brand { key } team { id version role user { name } } }"""
@@ -156,6 +157,33 @@ async def test_what_is_left_out_stays_and_null_clears(company: Company, ask: Ask
         ("lifecycleStage",),
     )
     assert await totals(ask) == before
+
+
+async def test_a_region_that_names_no_territory_leaves_the_account_where_it_is(company: Company, ask: Ask) -> None:
+    id = company.id(company.accounts["hospital"])
+    told = (await send(ask, UPDATE, "min", id=id, expectedVersion=1, region="浙江"))["account"]
+    assert (told["region"], told["territory"]) == ("浙江", {"key": "east-china"})
+    cleared = (await send(ask, UPDATE, "min", id=id, expectedVersion=2, region=None))["account"]
+    assert (cleared["region"], cleared["territory"]) == (None, {"key": "east-china"})
+    moved = (await send(ask, UPDATE, "min", id=id, expectedVersion=3, region="South China"))["account"]
+    assert (moved["region"], moved["territory"]) == ("south-china", {"key": "south-china"})
+
+
+@pytest.mark.parametrize("order", ["CREATED_DESC", "UPDATED_DESC", "NAME_ASC"])
+async def test_lists_come_in_an_order_and_page_on(company: Company, ask: Ask, clock: Clock, order: str) -> None:
+    clock.advance(hours=1)
+    await send(ask, UPDATE, id=company.id(company.accounts["hospital"]), expectedVersion=1, employees=7)
+    query = """query($order: RecordOrder!, $after: String) { accounts(first: 1, after: $after, orderBy: $order) {
+      edges { node { name } } pageInfo { endCursor } } contacts(orderBy: $order) { totalCount } }"""
+    names, after = [], None
+    for _ in range(3):
+        page = (await ask(query, "min", order=order, after=after)).data["accounts"]
+        names += [edge["node"]["name"] for edge in page["edges"]]
+        after = page["pageInfo"]["endCursor"]
+    hospital, parts, device = "杭州第一医院", "苏州精密零部件", "广州医疗器械"
+    assert names == {
+        "CREATED_DESC": [device, parts, hospital], "UPDATED_DESC": [hospital, device, parts], "NAME_ASC": sorted([hospital, parts, device]),
+    }[order]  # fmt: skip
 
 
 async def test_a_brand_is_chosen_and_cleared(company: Company, ask: Ask) -> None:
