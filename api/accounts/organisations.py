@@ -10,7 +10,7 @@ from api.context import Info
 from api.custom_fields import CustomFieldInput, custom_input, with_custom
 from api.mutations import UserError, changes, mutation, refusals, text
 from api.reads import expect, load_one, shape_of
-from domain import accounts, kernel
+from domain import accounts, deals, kernel
 from domain.accounts import NAME_LENGTH, WORD_LENGTH, WRITERS, LifecycleStage
 from domain.kernel import Role
 

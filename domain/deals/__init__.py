@@ -46,6 +46,7 @@ from domain.deals.service import (
     ImportedDeal,
     create_opportunity,
     deal_to_change,
+    follow_account,
     imported_rows,
     move_opportunity,
     open_opportunity,
@@ -55,7 +56,7 @@ from domain.deals.service import (
 __all__ = [
     "LABEL_LENGTH", "NEEDED_ROLES", "SELLERS", "WRITERS", "CommitteeCoverage", "CommitteeSeat", "Competitor", "ForecastCategory", "ImportedDeal", "Influence", "Opportunity",
     "OpportunityContactRole", "Pipeline", "Stage", "StagePlan", "StageTransition", "Stance", "add_contact_role", "add_stage", "category_fits", "committee_coverage",
-    "create_opportunity", "create_pipeline", "deal_to_change", "ensure_competitor", "ensure_pipeline", "imported_rows", "is_whole", "move_opportunity", "open_opportunity",
+    "create_opportunity", "create_pipeline", "deal_to_change", "ensure_competitor", "ensure_pipeline", "follow_account", "imported_rows", "is_whole", "move_opportunity", "open_opportunity",
     "remove_contact_role", "reorder_stages", "retire_stage", "set_contact_role", "stage_in_use", "stage_to_open", "stages_of", "update_contact_role", "update_opportunity",
     "update_pipeline", "update_stage",
 ]  # fmt: skip

@@ -211,6 +211,17 @@ async def _categorise(uow: UnitOfWork, opportunity: Opportunity, category: Forec
     opportunity.forecast_category = wanted
 
 
+async def follow_account(uow: UnitOfWork, account: Account) -> None:
+    """Bring the open deals of an account into its territory; closed ones stay where they were won or lost."""
+    elsewhere = Opportunity.territory_id.is_distinct_from(account.territory_id)
+    open_there = (Opportunity.account_id == account.id) & Opportunity.closed_at.is_(None) & elsewhere
+    found = await uow.session.execute(select(Opportunity).where(open_there).order_by(Opportunity.id).with_for_update())
+    for opportunity in found.scalars():
+        opportunity.territory_id = account.territory_id
+        uow.note("opportunity.territory_followed", opportunity)
+    await uow.session.flush()
+
+
 # ---- moving ----------------------------------------------------------------------------------------------------------
 
 

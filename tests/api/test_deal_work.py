@@ -193,6 +193,23 @@ async def _stages(company: Company, pipeline: str) -> list[Stage]:
         return [stage for stage in rows.scalars() if pipeline.endswith(stage.pipeline_id.hex)]
 
 
+async def test_open_deals_follow_their_account_into_another_territory(company: Company, ask: Ask) -> None:
+    document = (
+        "mutation($input: UpdateAccountInput!) { updateAccount(input: $input) { account { region } errors { code } } }"
+    )
+    account = company.accounts["parts"]
+    answer = await ask(
+        document, "min", input={"id": company.id(account), "expectedVersion": account.version, "region": "华南"}
+    )
+    assert answer.data == {"updateAccount": {"account": {"region": "south-china"}, "errors": []}}
+    found = '{ opportunities(filter: { region: "华南", search: "苏州" }) { edges { node { name } } } }'
+    names = [edge["node"]["name"] for edge in (await ask(found, "min")).data["opportunities"]["edges"]]
+    assert sorted(names) == ["苏州精密零部件 第1期", "苏州精密零部件 第2期"]
+    async with company.database.read() as connection:
+        noted = select(func.count()).where(AuditEvent.action == "opportunity.territory_followed")
+        assert (await connection.execute(noted)).scalar_one() == 2
+
+
 # ---- committees ------------------------------------------------------------------------------------------------------
 
 
