@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -84,6 +84,13 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Any, None]):
         finally:
             if (end := self.context.pop("end", None)) is not None:
                 end.cancel()
+
+    async def handle_message(self, message: Any) -> None:
+        """Take one message; what is no JSON object closes the socket."""
+        if isinstance(message, dict):
+            await super().handle_message(cast("Any", message))
+        else:
+            await self.handle_invalid_message("a message is a JSON object")
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation with a context of its own."""

@@ -88,3 +88,17 @@ def test_generated_types_compile(live: Live, modules: Path, tmp_path: Path) -> N
     tool = modules / "@graphql-codegen" / "cli" / "cjs" / "bin.js"
     run("node", str(tool), "--config", "codegen.mjs", cwd=folder, URL=live.url, TOKEN=live.token)
     run("node", str(modules / "typescript" / "bin" / "tsc"), "--project", "tsconfig.json", cwd=folder)
+
+
+LEVELS = {"MUST": 13, "SHOULD": 23, "MAY": 20}
+"""How many audits of each level have to hold at least; there are 13, 23 and 25."""
+
+
+def test_the_audits_of_graphql_over_http_hold(live: Live, modules: Path) -> None:
+    """Without the negotiation of media types 8 of 23 SHOULD fail, without the strict reading of bodies some MAY as well."""
+    out = run("node", "audits.mjs", live.url, live.token, cwd=modules.parent)
+    audits = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    failed = [f"{audit['id']} {audit['name']}: {audit['reason']}" for audit in audits if audit["status"] != "ok"]
+    for level, wanted in LEVELS.items():
+        held = sum(audit["status"] == "ok" for audit in audits if audit["name"].startswith(level))
+        assert held >= wanted, "\n".join(failed)
