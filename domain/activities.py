@@ -23,6 +23,7 @@ from domain.kernel import (
     Through,
     UnitOfWork,
     fingerprint,
+    found_by,
     load,
     not_found,
 )
@@ -56,6 +57,7 @@ class Activity(Record):
     """One thing done, by its owner, at an instant, related to one record; the account above that record is kept beside it."""
 
     __tablename__ = "activities"
+    __searched__ = found_by("subject", body="body")
     __person__ = "contact_id"
     __access__ = Access(
         {

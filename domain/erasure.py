@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from domain import accounts, ledger
 from domain.accounts import Contact, ContactPoint
-from domain.kernel import Base, Forbidden, Ref, Role, Text, UnitOfWork, entity, load
+from domain.kernel import Base, Forbidden, Ref, Role, Text, UnitOfWork, entity, load, search
 
 
 async def erase_person(uow: UnitOfWork, contact_id: UUID | None) -> Contact:
@@ -37,6 +37,7 @@ async def erase_person(uow: UnitOfWork, contact_id: UUID | None) -> Contact:
             roots |= {row.root() for row in await _blanked(uow, model, model.__person__, ids)}
     for root in roots:
         uow.note("person.erased", root)
+    await search.forget(uow.session)
     return contact
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 import domain
 from domain.kernel import Conflict, Text, Unavailable, unavailable
+from migrations import objects
 
 ROOT = Path(__file__).parent
 MIGRATION_LOCK = 0x534F5247
@@ -52,6 +53,7 @@ async def migrate(url: str, progress: Progress | None = None, *, to: str = "head
     """
     from alembic import command
 
+    import_models()
     config = configuration()
 
     def applied(*, step: Any, **_rest: Any) -> None:
@@ -61,8 +63,12 @@ async def migrate(url: str, progress: Progress | None = None, *, to: str = "head
     def change(connection: Connection) -> bool:
         before = _checked_heads(connection, config)
         config.attributes |= {"connection": connection, "on_version_apply": applied}
+        if to == "base":
+            objects.remove(connection)
         (command.downgrade if to == "base" else command.upgrade)(config, to)
         changed = stored_steps(connection) != before
+        if stored_steps(connection) == newest_steps():
+            changed |= objects.install(connection, progress)
         if changed and connection.dialect.name == "sqlite":
             _check_foreign_keys(connection)
         return changed
@@ -76,12 +82,13 @@ async def is_current(url: str) -> bool:
 
     Raises Conflict for a database that a newer version has migrated, Unavailable when it is locked or gone.
     """
+    import_models()
     config = configuration()
     if _is_absent(url):
         return False
 
     def look(connection: Connection) -> bool:
-        return _checked_heads(connection, config) == newest_steps()
+        return _checked_heads(connection, config) == newest_steps() and objects.is_current(connection)
 
     async with _transaction(url) as connection:
         return await connection.run_sync(look)

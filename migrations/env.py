@@ -8,7 +8,7 @@ from sqlalchemy import JSON, Enum
 from sqlalchemy.types import TypeEngine
 
 from domain.kernel import Base, UtcDateTime
-from migrations import import_models
+from migrations import import_models, objects
 
 
 def _render(kind: str, item: object, autogenerating: AutogenContext) -> str | Literal[False]:
@@ -44,6 +44,7 @@ context.configure(
     target_metadata=Base.metadata,
     compare_type=_same_type,
     render_item=_render,
+    include_name=objects.is_of_models,
     render_as_batch=connection.dialect.name == "sqlite",
     process_revision_directives=_only_real,
     on_version_apply=context.config.attributes.get("on_version_apply"),

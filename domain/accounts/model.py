@@ -20,6 +20,7 @@ from domain.kernel import (
     Role,
     Sight,
     Through,
+    found_by,
     sights,
 )
 
@@ -74,6 +75,7 @@ class Account(Record):
     """One organisation that we sell to or want to sell to."""
 
     __tablename__ = "accounts"
+    __searched__ = found_by("name", domain="domain")
     __access__ = Access(
         {
             Role.REP: Sight(Owned() | Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS),
@@ -136,6 +138,7 @@ class Contact(Record):
     """One person, at an account or known from a lead alone."""
 
     __tablename__ = "contacts"
+    __searched__ = found_by("name", title="title")
     __person__ = "id"
     __access__ = Access(
         {

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, ForeignKey, Index, String, UniqueConstraint, 
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
 from domain.accounts import Account
-from domain.kernel import Access, Base, Conflict, Everyone, Money, Record, Role, Text, Through, sights
+from domain.kernel import Access, Base, Conflict, Everyone, Money, Record, Role, Text, Through, found_by, sights
 
 
 class QuoteStatus(StrEnum):
@@ -70,6 +70,7 @@ class Product(Record):
     """One thing that we sell, or sold until it was discontinued."""
 
     __tablename__ = "products"
+    __searched__ = found_by("name_zh", "name_en", "code")
     __access__ = Access(
         sights(tuple(Role), Everyone(), PRODUCT_FIELDS)
         | sights((*PRICED, Role.CSM), Everyone(), PRODUCT_FIELDS | PRICE_FIELDS)
@@ -107,6 +108,7 @@ class Quote(Record):
     """One revision of an offer on a deal; from its issue on it does not change."""
 
     __tablename__ = "quotes"
+    __searched__ = found_by("number")
     __access__ = Access(
         sights((Role.REP, Role.MANAGER), Through("opportunity_id", "Opportunity"), QUOTE_FIELDS)
         | sights((Role.FINANCE, Role.SALES_OPS), Everyone(), QUOTE_FIELDS)
@@ -156,6 +158,7 @@ class Order(Record):
     """One purchase; its lines and total stand from the start."""
 
     __tablename__ = "orders"
+    __searched__ = found_by("number", po_number="po_number")
     __access__ = Access(
         sights((Role.REP, Role.MANAGER, Role.CSM), Through("account_id", "Account"), ORDER_FIELDS)
         | sights((Role.FINANCE, Role.SALES_OPS), Everyone(), ORDER_FIELDS)

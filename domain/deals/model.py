@@ -21,6 +21,7 @@ from domain.kernel import (
     Role,
     Sight,
     Through,
+    found_by,
     sights,
 )
 from domain.leads import Lead
@@ -118,6 +119,7 @@ class Opportunity(Record):
     """One qualified potential deal with an amount and a date."""
 
     __tablename__ = "opportunities"
+    __searched__ = found_by("name")
     __access__ = Access(
         {
             Role.REP: Sight(Owned() | Through("account_id", "Account", Owned()), OPPORTUNITY_FIELDS),

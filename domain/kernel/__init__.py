@@ -1,5 +1,6 @@
 """What every room stands on: mapped base, unit of work, access, errors, events, values."""
 
+from domain.kernel import search, words
 from domain.kernel.access import (
     Access,
     Everyone,
@@ -38,7 +39,7 @@ from domain.kernel.errors import (
     Unavailable,
 )
 from domain.kernel.events import Event, OutboxEvent
-from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime
+from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found_by
 from domain.kernel.uow import (
     Database,
     Note,
@@ -57,5 +58,5 @@ __all__ = [
     "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
-    "declared", "entity", "field_visible", "fingerprint", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "sights", "totals_visible", "unavailable", "utc_now",
+    "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "sights", "totals_visible", "unavailable", "utc_now", "words",
 ]  # fmt: skip

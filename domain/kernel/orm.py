@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -18,6 +19,11 @@ from domain.kernel.values import Ref
 PERSONAL = {"personal": True}
 """Column info: the value identifies or describes a person and enters the ledger only as ciphertext."""
 ERASED = "（个人信息已删除 / personal data erased）"
+
+
+def found_by(*shown: str, **masked: str) -> Mapping[str, str | None]:
+    """The columns by whose words rows are found: those that whoever sees the row sees, the title first; others with the field that masks them."""
+    return MappingProxyType(dict.fromkeys(shown) | masked)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -69,6 +75,8 @@ class Base(DeclarativeBase):
     """(class name, attribute with its id) of the aggregate root whose note covers this row; None: its own."""
     __person__: ClassVar[str | None] = None
     """The attribute with the id of the contact under whose key personal values enter the ledger."""
+    __searched__: ClassVar[Mapping[str, str | None]] = found_by()
+    """The columns by whose words a row is found."""
     __erases__: ClassVar[tuple[str, str] | None] = None
     """(class name, attribute with its id) of an aggregate that loses its personal values with the row's person."""
     __stays__: ClassVar[str | None] = None

@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.accounts import Channel
-from domain.kernel import PERSONAL, Access, InTerritory, Matching, Money, Owned, Record, Role, Sight
+from domain.kernel import PERSONAL, Access, InTerritory, Matching, Money, Owned, Record, Role, Sight, found_by
 
 
 class LeadStatus(StrEnum):
@@ -55,6 +55,7 @@ class Lead(Record):
     """One unqualified expression of interest, unique by source and external id; converted, it names what came of it."""
 
     __tablename__ = "leads"
+    __searched__ = found_by("name", company="company", interest="interest")
     __person__ = "contact_id"
     __access__ = Access(
         {

@@ -49,6 +49,22 @@ def upgrade() -> None:
     sa.Column('last', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('key', name=op.f('pk_number_series'))
     )
+    op.create_table('search_declarations',
+    sa.Column('digest', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('digest', name=op.f('pk_search_declarations'))
+    )
+    op.create_table('search_texts',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('record_id', sa.Uuid(), nullable=False),
+    sa.Column('part', sa.Text(), nullable=False),
+    sa.Column('score', sa.Double(), nullable=False),
+    sa.Column('tokens', sa.Text(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_search_texts'))
+    )
+    with op.batch_alter_table('search_texts', schema=None) as batch_op:
+        batch_op.create_index('ix_search_texts_record', ['record_id'], unique=False)
+
     op.create_table('sign_in_attempts',
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('count', sa.Integer(), nullable=False),
@@ -291,9 +307,9 @@ def upgrade() -> None:
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_index('ix_quotes_status', ['status', 'valid_until'], unique=False)
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
@@ -333,9 +349,9 @@ def downgrade() -> None:
         batch_op.drop_column('account_id')
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
-        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.drop_index('ix_quotes_status')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
@@ -442,6 +458,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_sign_in_attempts_last_at'))
 
     op.drop_table('sign_in_attempts')
+    with op.batch_alter_table('search_texts', schema=None) as batch_op:
+        batch_op.drop_index('ix_search_texts_record')
+
+    op.drop_table('search_texts')
+    op.drop_table('search_declarations')
     op.drop_table('number_series')
     op.drop_table('custom_fields')
     op.drop_table('client_keys')
