@@ -278,6 +278,7 @@ async def _opportunity(
     opportunity = await deals.open_opportunity(
         uow, name=record.name, stage=stages[first], account_id=account.id, amount=_yuan(record.amount), opened_at=loading.at(opened, record.name),
         close_date=(loading.now + timedelta(days=record.close_in_days)).date(), primary_competitor=record.competitor, custom=record.custom,
+        next_step=record.next_step, declared_probability=record.probability,
     )  # fmt: skip
     for key, days in later:
         lost = stages[key].is_closed and not stages[key].is_won

@@ -236,6 +236,8 @@ class OpportunityRecord(_Written):
     path: Annotated[list[tuple[str, Days]], Field(min_length=1)]
     amount: Decimal
     close_in_days: int
+    next_step: str | None = None
+    probability: int | None = None
     competitor: str | None = None
     loss_reason: str | None = None
     custom: dict[str, Any] = {}

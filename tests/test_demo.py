@@ -215,6 +215,14 @@ async def test_every_stage_holds_a_deal(demo: Loaded) -> None:
     assert [tuple(row)[:2] for row in rows if row[2] == 0] == []
 
 
+async def test_every_open_deal_has_a_next_step_of_its_own_and_a_probability(demo: Loaded) -> None:
+    deals = await demo.rows(
+        select(Opportunity.next_step, Opportunity.declared_probability).where(Opportunity.closed_at.is_(None))
+    )
+    assert len({deal.next_step for deal in deals} - {None}) == len(deals)
+    assert all(0 < deal.declared_probability < 100 for deal in deals)
+
+
 async def test_committees_are_partly_covered(demo: Loaded) -> None:
     seats = await demo.rows(select(OpportunityContactRole.covered_at))
     covered = sum(seat.covered_at is not None for seat in seats)
