@@ -241,6 +241,18 @@ async def test_a_grant_on_the_duplicate_holds_on_the_survivor_at_once(database: 
         assert (await load(uow.session, actor, Account, survivor.id)).id == survivor.id
 
 
+async def test_open_deals_come_into_the_territory_of_the_survivor(database: Database, pairing: Pairing) -> None:
+    one, two = pairing.ids["one"], pairing.ids["two"]
+    async with database.open_uow(pairing.people["min"]) as uow:
+        row = await load(uow.session, uow.actor, Account, two)
+        await accounts.update_account(uow, two, expected_version=row.version, changes={"region": "华南"})
+        await deals.follow_account(uow, row)
+    (east,) = await values(database, Account.territory_id, Account.id == one)
+    assert await values(database, deals.Opportunity.territory_id, deals.Opportunity.account_id == two) != [east]
+    await pairing.merge("ops")
+    assert set(await values(database, deals.Opportunity.territory_id)) == {east}
+
+
 async def test_a_merge_is_noted_once_with_counts_and_on_every_aggregate(database: Database, pairing: Pairing) -> None:
     before = len(await values(database, AuditEvent.seq))
     await pairing.merge()
