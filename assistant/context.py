@@ -279,11 +279,15 @@ class _Sight:
         )  # fmt: skip
 
     async def priced(self, account: Account, deal: Deal | None) -> tuple[Quoted | None, tuple[Line, ...]]:
-        """The deal's latest quote and its lines at today's prices; the lines of the latest order where nothing was quoted."""
+        """The deal's latest quote and its lines at today's prices; the lines of the latest order where nothing was quoted.
+
+        What the customer has comes before what is still being drafted.
+        """
         if deal is None:
             return None, ()
         of_deal = Quote.opportunity_id == deal.id
-        for quote in await self.all(Quote, of_deal, by=[Quote.created_at.desc(), Quote.id.desc()], limit=1):
+        latest = [Quote.issued_at.is_(None), Quote.created_at.desc(), Quote.id.desc()]
+        for quote in await self.all(Quote, of_deal, by=latest, limit=1):
             items = (
                 select(QuoteLine.product_id, QuoteLine.quantity)
                 .where(QuoteLine.quote_id == quote.id)

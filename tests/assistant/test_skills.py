@@ -211,6 +211,16 @@ async def test_of_a_customer_without_history_a_brief_invents_nothing(company: Co
     assert brief.text.endswith("缺：" + "、".join(section.heading for section in brief.sections if section.missing))
 
 
+async def test_a_draft_is_not_taken_for_what_the_customer_has(company: Company) -> None:
+    before = (await company.brief()).bodies["compliance_risks"]
+    async with company.database.open_uow(SYSTEM) as uow:
+        items = [Item(company.products["CM-PM8"].id, 80, yuan(30000))]
+        await commerce.create_quote(
+            uow, opportunity_id=company.deals["hospital"].id, items=items, payment_terms_days=180
+        )
+    assert (await company.brief()).bodies["compliance_risks"] == before
+
+
 async def test_compliance_risks_come_from_records_and_policies(company: Company) -> None:
     risks = (await company.brief()).bodies["compliance_risks"].split("\n")
     assert "账期是 60 天" in risks[0]
