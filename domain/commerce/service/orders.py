@@ -57,18 +57,16 @@ async def place_order(
     unknown product; Conflict for a number that is taken; Invalid for an empty number, lines that make no order, payment
     terms out of bounds, or an instant more than a day ahead.
     """
-    told = "" if number is None else number
-    purchase = Purchase(told, account_id, ordered_at or uow.now, tuple(items), opportunity_id, external_id, **more)
     if number is not None:
         check_number(number)
+    told = number if number is not None else await next_number(uow, Order, "O")
+    purchase = Purchase(told, account_id, ordered_at or uow.now, tuple(items), opportunity_id, external_id, **more)
     _check(uow, purchase)
     await _check_parents(uow, [purchase], uow.actor.only(*ORDERING))
     await check_products(uow, items)
-    if number is not None:
-        await _check_free(uow, number, source)
+    await _check_free(uow, told, source)
     order = Order(**_order(uow, purchase, source))
     order.custom = await custom_fields.apply(uow, Order.entity(), None, custom, new=custom is not None)
-    order.number = number if number is not None else await next_number(uow, Order, "O")
     uow.session.add(order)
     await uow.session.flush()
     uow.session.add_all(OrderLine(order_id=order.id, **line(uow, item)) for item in items)
