@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision bench ide clean
+.PHONY: help run test check fix revision fuzz bench ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -24,7 +24,7 @@ run: $(STAMP) ## Serve GraphQL and its IDE on PORT (8000), with the demo company
 	@exec $(BIN)/sortie start --port $(PORT)
 
 test: $(STAMP) ## Run all tests, on SQLite and on a PostgreSQL that they start themselves
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(STAMP) ## Check style, types, the floor plan and the generated files
 	@$(BIN)/ruff check .
@@ -40,6 +40,9 @@ fix: $(STAMP) ## Repair style and write the generated files anew
 
 revision: $(STAMP) ## Write the next migration from the models: make revision MESSAGE="what changes"
 	@$(BIN)/python -m migrations $(MESSAGE)
+
+fuzz: $(STAMP) ## Put documents drawn from the schema to a real server for two minutes
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(STAMP) ## Measure speed and print it beside its thresholds
 	@$(BIN)/python -m bench.answers

@@ -1,10 +1,12 @@
 """How often somebody may ask, at every door, and that nobody waits for a client who has gone."""
 
 import json
+from collections.abc import Callable
 
 import httpx2
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from api.rates import Rates
 from api.settings import Settings
@@ -21,15 +23,15 @@ def test_every_door_counts_and_says_when_to_come_again(edge_home: Home) -> None:
             "authorization": f"Bearer {edge_home.run('token', 'lei.zhang@example.com').stdout.strip()}",
             "accept-language": "zh-CN",
         }
-        doors = [
+        doors: list[Callable[[], httpx2.Response]] = [
             lambda: httpx2.post(url, json=QUERY, headers=bearer),
             lambda: httpx2.get(url, params=QUERY, headers=bearer),
             lambda: httpx2.post(url, json=QUERY, headers={**bearer, "accept": "text/event-stream"}),
         ]
         assert [door().status_code for _ in range(3) for door in doors] == [200] * 9
         with connect(
-            f"ws://{address}/graphql", subprotocols=["graphql-transport-ws"], additional_headers=bearer
-        ) as socket:  # type: ignore[list-item]
+            f"ws://{address}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")], additional_headers=bearer
+        ) as socket:
             socket.send('{"type": "connection_init"}')
             assert json.loads(socket.recv())["type"] == "connection_ack"
             socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": QUERY}))
