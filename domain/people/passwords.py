@@ -5,6 +5,7 @@ import hashlib
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from uuid import UUID
 
@@ -38,8 +39,12 @@ FORGET = timedelta(hours=1)
 _HASHER = Argon2Hasher()
 # Each hash takes a tenth of a second of a core and 64 MiB: two at a time, the others wait.
 _HASHING = ThreadPoolExecutor(2, thread_name_prefix="sortie-passwords")
-_NOBODYS = _HASHER.hash("nobody's password")
-"""What an unknown user's password is compared with, so that the answer takes as long as for a known one."""
+
+
+@cache
+def _nobodys() -> str:
+    """What an unknown user's password is compared with, so that the answer takes as long as for a known one."""
+    return _HASHER.hash("nobody's password")
 
 
 def normal_password(password: str, about: str = "", path: tuple[str, ...] = ("password",)) -> str:
@@ -67,8 +72,12 @@ async def hashed(password: str) -> str:
     return await asyncio.get_running_loop().run_in_executor(_HASHING, _HASHER.hash, password)
 
 
-async def _matches(password: str, hash: str) -> bool:
-    return await asyncio.get_running_loop().run_in_executor(_HASHING, _HASHER.verify, password, hash)
+async def _matches(password: str, hash: str | None) -> bool:
+    def compare() -> bool:
+        nobodys = _nobodys()
+        return _HASHER.verify(password, nobodys if hash is None else hash)
+
+    return await asyncio.get_running_loop().run_in_executor(_HASHING, compare)
 
 
 async def set_password(uow: UnitOfWork, user: User, hash: str) -> None:
@@ -106,7 +115,7 @@ async def check_password(database: Database, email: str, password: str, place: s
     known = kept.where(User.email == address, User.disabled_at.is_(None), User.kind == ActorKind.USER)
     async with database.read() as connection:
         found = (await connection.execute(known)).first()
-    right = await _matches(unicodedata.normalize("NFKC", password[:MOST_LENGTH]), found.hash if found else _NOBODYS)
+    right = await _matches(unicodedata.normalize("NFKC", password[:MOST_LENGTH]), found.hash if found else None)
     if found is None or not right:
         raise Unauthenticated(WRONG)
     async with database.open_uow(SYSTEM) as uow:
