@@ -21,6 +21,8 @@ from domain.kernel import Invalid, Text
 
 FILTERS = 20
 """Conditions on custom fields in one filter, at most."""
+VALUES = 100
+"""Values of `oneOf`, at most."""
 
 
 def _json(description: str, name: str | None = None) -> Any:
@@ -73,6 +75,8 @@ async def _check(filters: list[CustomFieldFilter], entity: str, context: Context
                 f"no custom field “{one.key}”; there are: {known[1]}",
             )
             raise Invalid(Text(*words), path)
+        if len(given(one.one_of) or ()) > VALUES:
+            raise Invalid(Text(f"oneOf 最多 {VALUES} 个值", f"oneOf takes {VALUES} values at most"), (*path, "oneOf"))
         for asked in _asked(one):
             _check_one(fields[one.key], asked, (*path, asked.name))
 

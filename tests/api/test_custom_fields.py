@@ -135,6 +135,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"key": "bedz", "is": 5}, ["filter", "custom", "bedz"]),
     ({"key": "beds", "is": "五"}, ["filter", "custom", "beds", "is"]),
     ({"key": "beds", "oneOf": [5, "五"]}, ["filter", "custom", "beds", "oneOf"]),
+    ({"key": "beds", "oneOf": [5] * 101}, ["filter", "custom", "beds", "oneOf"]),
     ({"key": "level", "atLeast": "key"}, ["filter", "custom", "level", "atLeast"]),
     ({"key": "note", "atMost": "中"}, ["filter", "custom", "note", "atMost"]),
     ({"key": "beds", "contains": "5"}, ["filter", "custom", "beds", "contains"]),

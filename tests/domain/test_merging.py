@@ -1,5 +1,6 @@
 """Two records of one organisation or person become one: nothing that hangs on either is lost, and nothing becomes wider."""
 
+import asyncio
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -287,6 +288,22 @@ async def test_a_merged_account_is_in_no_list_and_no_longer_changed(database: Da
             async with database.open_uow(pairing.people["min"]) as uow:
                 await merging.merge_accounts(uow, again)
     assert await state(database) == before
+
+
+async def test_of_two_merges_at_once_one_holds(database: Database, pairing: Pairing) -> None:
+    """One takes the second into the first, the other the first into the second: nothing may point in a circle."""
+    pair = await pairing.pair()
+    turned = Pair(pair.duplicate_id, pair.duplicate_version, pair.survivor_id, pair.survivor_version)
+
+    async def merge(wanted: Pair) -> UUID:
+        async with database.open_uow(pairing.people["min"]) as uow:
+            return (await merging.merge_accounts(uow, wanted)).id
+
+    found = await asyncio.gather(merge(pair), merge(turned), return_exceptions=True)
+    (kept,) = [one for one in found if isinstance(one, UUID)]
+    (refused,) = [one for one in found if isinstance(one, BaseException)]
+    assert isinstance(refused, NotFound | StaleVersion)
+    assert await values(database, Account.merged_into_id, Account.merged_into_id.is_not(None)) == [kept]
 
 
 async def test_an_older_merge_leads_to_the_last_survivor(database: Database, pairing: Pairing) -> None:
