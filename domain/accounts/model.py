@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.kernel import (
@@ -71,6 +71,12 @@ CONTACT_FIELDS = frozenset({
 })  # fmt: skip
 
 
+def _merged(name: str) -> Index:
+    """An index of the few rows that were merged: of all rows it would lead a planner to read them by being none."""
+    some = text("merged_into_id IS NOT NULL")
+    return Index(name, "merged_into_id", sqlite_where=some, postgresql_where=some)
+
+
 class Account(Record):
     """One organisation that we sell to or want to sell to."""
 
@@ -108,12 +114,16 @@ class Account(Record):
     name_key: Mapped[str | None] = mapped_column(index=True)
     """The name as `policy.company_key` compares it."""
     custom: Mapped[dict[str, Any] | None]
-    merged_into_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    merged_into_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
     """The account that this one repeated and was merged into; what is left here is its id."""
     source: Mapped[str | None]
     external_id: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("source", "external_id"), Index("ix_accounts_name", "name"))
+    __table_args__ = (
+        UniqueConstraint("source", "external_id"),
+        Index("ix_accounts_name", "name"),
+        _merged("ix_accounts_merged_into_id"),
+    )
 
 
 class AccountTeamMember(Record):
@@ -159,13 +169,13 @@ class Contact(Record):
     title: Mapped[str | None] = mapped_column(info=PERSONAL)
     buying_role: Mapped[BuyingRole | None]
     custom: Mapped[dict[str, Any] | None] = mapped_column(info=PERSONAL)
-    merged_into_id: Mapped[UUID | None] = mapped_column(ForeignKey("contacts.id"), index=True)
+    merged_into_id: Mapped[UUID | None] = mapped_column(ForeignKey("contacts.id"))
     """The contact that this one repeated and was merged into; what is left here is its id."""
     erased_at: Mapped[datetime | None]
     source: Mapped[str | None]
     external_id: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("source", "external_id"),)
+    __table_args__ = (UniqueConstraint("source", "external_id"), _merged("ix_contacts_merged_into_id"))
 
 
 class ContactPoint(Record):

@@ -246,14 +246,14 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.add_column(sa.Column('merged_into_id', sa.Uuid(), nullable=True))
         batch_op.create_index(batch_op.f('ix_accounts_domain'), ['domain'], unique=False)
-        batch_op.create_index(batch_op.f('ix_accounts_merged_into_id'), ['merged_into_id'], unique=False)
+        batch_op.create_index('ix_accounts_merged_into_id', ['merged_into_id'], unique=False, sqlite_where=sa.text('merged_into_id IS NOT NULL'), postgresql_where=sa.text('merged_into_id IS NOT NULL'))
         batch_op.create_index(batch_op.f('ix_accounts_name_key'), ['name_key'], unique=False)
         batch_op.create_foreign_key(batch_op.f('fk_accounts_merged_into_id'), 'accounts', ['merged_into_id'], ['id'])
 
     with op.batch_alter_table('contacts', schema=None) as batch_op:
         batch_op.add_column(sa.Column('custom', sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql'), nullable=True))
         batch_op.add_column(sa.Column('merged_into_id', sa.Uuid(), nullable=True))
-        batch_op.create_index(batch_op.f('ix_contacts_merged_into_id'), ['merged_into_id'], unique=False)
+        batch_op.create_index('ix_contacts_merged_into_id', ['merged_into_id'], unique=False, sqlite_where=sa.text('merged_into_id IS NOT NULL'), postgresql_where=sa.text('merged_into_id IS NOT NULL'))
         batch_op.create_foreign_key(batch_op.f('fk_contacts_merged_into_id'), 'contacts', ['merged_into_id'], ['id'])
 
     with op.batch_alter_table('leads', schema=None) as batch_op:
@@ -307,8 +307,8 @@ def upgrade() -> None:
         batch_op.drop_constraint(batch_op.f('uq_quotes_number'), type_='unique')
         batch_op.create_index('ix_quotes_status', ['status', 'valid_until'], unique=False)
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
@@ -350,8 +350,8 @@ def downgrade() -> None:
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
-        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.drop_index('ix_quotes_status')
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number'), ['number'])
@@ -405,14 +405,14 @@ def downgrade() -> None:
 
     with op.batch_alter_table('contacts', schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f('fk_contacts_merged_into_id'), type_='foreignkey')
-        batch_op.drop_index(batch_op.f('ix_contacts_merged_into_id'))
+        batch_op.drop_index('ix_contacts_merged_into_id', sqlite_where=sa.text('merged_into_id IS NOT NULL'), postgresql_where=sa.text('merged_into_id IS NOT NULL'))
         batch_op.drop_column('merged_into_id')
         batch_op.drop_column('custom')
 
     with op.batch_alter_table('accounts', schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f('fk_accounts_merged_into_id'), type_='foreignkey')
         batch_op.drop_index(batch_op.f('ix_accounts_name_key'))
-        batch_op.drop_index(batch_op.f('ix_accounts_merged_into_id'))
+        batch_op.drop_index('ix_accounts_merged_into_id', sqlite_where=sa.text('merged_into_id IS NOT NULL'), postgresql_where=sa.text('merged_into_id IS NOT NULL'))
         batch_op.drop_index(batch_op.f('ix_accounts_domain'))
         batch_op.drop_column('merged_into_id')
         batch_op.drop_column('custom')
