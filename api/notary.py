@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from api.operations.ledger_file import write_ledger
+from api.ledger_file import write_ledger
 from api.secret_files import read_key
 from api.settings import Settings
 from domain import ledger

@@ -93,8 +93,8 @@ def export(
 
 def verify_export(file: Path, head: str | None, public_key: str | None) -> None:
     """Verify a ledger file without database and keys; the exit status tells."""
+    from api.ledger_file import verify_file
     from api.notary import remembered_head
-    from api.operations.ledger_file import verify_file
     from domain.kernel import Text
 
     with readable_errors(), bar(Text("验证账本文件", "verifying the ledger file")) as progress:

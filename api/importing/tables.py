@@ -1,4 +1,4 @@
-"""CSV files as other systems write them: bytes into text, text into rows that know their line."""
+"""Files as other systems write them: bytes into text, text or sheets into rows that know their line."""
 
 import codecs
 import csv
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.importing.workbooks import Row, is_workbook, read_workbook
 from domain.kernel import Invalid, Text
 
 MAX_BYTES = 100 * 1024 * 1024
@@ -118,16 +119,27 @@ def _bad_byte(file: str, data: bytes, at: int, encoding: str) -> Invalid:
 
 
 def read_table(path: Path, *, delimiter: str = ",", encoding: str | None = None) -> Table:
-    """The rows of a CSV file.
+    """The rows of a CSV file, or of a workbook's sheet.
 
-    Raises Invalid for a file that is no text, has a quote that is never closed, or too much in it.
+    Raises Invalid for a file that is no text, has a quote that is never closed, or too much in it; see `read_workbook`.
     """
-    text = decode(path.name, read_bytes(path), encoding)
-    lines = _lines(path.name, text, delimiter)
+    if is_workbook(path.name):
+        lines = _filled(path.name, read_workbook(path))
+    else:
+        lines = _lines(path.name, decode(path.name, read_bytes(path), encoding), delimiter)
     if not lines:
         raise Invalid(Text(f"{path.name} 没有表头", f"{path.name} has no header"))
     header = tuple(cell.strip().removeprefix("\ufeff") for cell in lines[0].cells)
     return Table(path.name, header, lines[1:])
+
+
+def _filled(file: str, rows: Sequence[Row]) -> list[Line]:
+    lines = [Line(number, cells) for number, cells in rows if any(cell.strip() for cell in cells)]
+    if len(lines) > MAX_ROWS + 1:
+        raise Invalid(
+            Text(f"{file} 超过 {MAX_ROWS} 行，请拆分后导入", f"{file} has more than {MAX_ROWS} rows: split it")
+        )
+    return lines
 
 
 def _lines(file: str, text: str, delimiter: str) -> list[Line]:
