@@ -69,6 +69,7 @@ class GrantRoleInput:
     territory: str | None = text("The territory's key, or its label in either language: REP and MANAGER.", 200)
     brand: str | None = text("The brand's key or label: REP, MANAGER, CSM, FINANCE, LEGAL, EXECUTIVE.", 200)
     account_id: strawberry.ID | None = _optional("The one account for which it holds: REP, MANAGER, CSM.")
+    valid_from: datetime | None = _optional("When it begins; now without it.")
     until: datetime | None = _optional("When it ends; open without it.")
 
 
@@ -206,6 +207,7 @@ class PeopleMutations:
         account_id = given(input.account_id)
         words = {
             "role": input.role, "territory": given(input.territory), "brand": given(input.brand), "valid_to": given(input.until),
+            "valid_from": given(input.valid_from),
             "account_id": None if account_id is None else expect("Account", account_id, "accountId"),
         }  # fmt: skip
 

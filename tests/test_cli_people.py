@@ -131,6 +131,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("grant", "x@example.com", "REP", "--account", "同名客户"), "多个客户"),
     (("grant", "x@example.com", "REP", "--until", "31.12.2026"), "2026-12-31"),
     (("grant", "x@example.com", "REP", "--until", "2020-01-01"), "已过"),
+    (("grant", "x@example.com", "REP", "--from", "2020-01-01"), "已过"),
     (("revoke", "x@example.com", "REP"), "没有这样的授权"),
     (("disable", "nobody@example.com"), "没有邮箱为"),
     (("password", "x@example.com", "--password-stdin"), "12 到 200"),

@@ -126,6 +126,10 @@ def grant(
     territory: TerritoryName = None,
     brand: BrandName = None,
     account: AccountName = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help=pick("从此日开始：2026-12-01", "The first day on which it holds: 2026-12-01")),
+    ] = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -139,10 +143,20 @@ def grant(
 
     async def work(uow: "UnitOfWork") -> "Text":
         user = await people.user_of(uow, email)
-        end = None if until is None else _end_of(until, user.time_zone)
+        begin = None if since is None else _day(since, user.time_zone, "from")
+        end = None if until is None else _day(until, user.time_zone, "until") + timedelta(days=1)
+        if begin is not None and begin <= uow.now < begin + timedelta(days=1):
+            begin = None
         account_id = None if account is None else await _account(uow, account)
         made = await people.give_role(
-            uow, user, _role(role), territory=territory, brand=brand, account_id=account_id, valid_to=end
+            uow,
+            user,
+            _role(role),
+            territory=territory,
+            brand=brand,
+            account_id=account_id,
+            valid_from=begin,
+            valid_to=end,
         )
         return Text(f"已授予 {user.email} 角色 {made.role.value}", f"{user.email} holds {made.role.value} now")
 
@@ -337,12 +351,12 @@ async def _account(uow: "UnitOfWork", words: str) -> "UUID":
     return found[0]
 
 
-def _end_of(day: str, time_zone: str) -> datetime:
-    """The instant after the last of a day in a place."""
+def _day(day: str, time_zone: str, field: str) -> datetime:
+    """The instant at which a day begins in a place."""
     from domain.kernel import Invalid, Text
 
     try:
-        last = datetime.combine(datetime.fromisoformat(day).date(), time(), ZoneInfo(time_zone))
+        begins = datetime.combine(datetime.fromisoformat(day).date(), time(), ZoneInfo(time_zone))
     except ValueError as error:
-        raise Invalid(Text("日期须写成 2026-12-31 的形式", "write a day as 2026-12-31"), ("until",)) from error
-    return (last + timedelta(days=1)).astimezone(UTC)
+        raise Invalid(Text("日期须写成 2026-12-31 的形式", "write a day as 2026-12-31"), (field,)) from error
+    return begins.astimezone(UTC)

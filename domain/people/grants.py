@@ -27,11 +27,12 @@ async def grant_role(
     territory: Territory | None = None,
     brand: Brand | None = None,
     account_id: UUID | None = None,
+    valid_from: datetime | None = None,
     valid_to: datetime | None = None,
 ) -> RoleGrant:
-    """Give a user a role from now on."""
+    """Give a user a role from an instant on, now without one."""
     grant = RoleGrant(
-        id=uow.new_id(), user_id=user.id, role=role, valid_from=uow.now, valid_to=valid_to, account_id=account_id,
+        id=uow.new_id(), user_id=user.id, role=role, valid_from=valid_from or uow.now, valid_to=valid_to, account_id=account_id,
         territory_id=territory.id if territory else None, brand_id=brand.id if brand else None,
     )  # fmt: skip
     uow.session.add(grant)
@@ -40,6 +41,7 @@ async def grant_role(
     context = {
         "brand": brand.key if brand else None,
         "account": account_id.hex if account_id else None,
+        "from": valid_from.isoformat() if valid_from else None,
         "until": valid_to.isoformat() if valid_to else None,
     }
     uow.note("user.role_granted", user, detail | {name: value for name, value in context.items() if value})
@@ -54,27 +56,35 @@ async def give_role(
     territory: str | None = None,
     brand: str | None = None,
     account_id: UUID | None = None,
+    valid_from: datetime | None = None,
     valid_to: datetime | None = None,
 ) -> RoleGrant:
     """Give a user a role in the context that keys (or labels) and an account's id name, unless they hold it there already.
 
-    Raises Invalid for a context that does not bound the role and an end that has passed, NotFound for an unknown
+    Raises Invalid for a context that does not bound the role, a beginning that has passed and an end before it, NotFound for an unknown
     territory, brand or account, Conflict for a grant that the user has.
     """
-    if valid_to is not None and valid_to <= uow.now:
-        raise Invalid(Text("截止时间已过", "the end has passed already"), ("until",))
+    if valid_from is not None and valid_from < uow.now:
+        raise Invalid(Text("开始时间已过", "the beginning has passed already"), ("validFrom",))
+    if valid_to is not None and valid_to <= (valid_from or uow.now):
+        raise Invalid(
+            Text("截止时间已过，或早于开始时间", "the end has passed already or comes before the beginning"), ("until",)
+        )
     place, label = await _context(uow, role, territory, brand, account_id)
     await uow.wait_turn(f"grants\0{user.id}")
-    held = await _held(uow, user, role, place, label, account_id)
+    begins = valid_from or uow.now
+    held = [one for one in await _held(uow, user, role, place, label, account_id) if one.valid_from <= begins]
     if any(grant.valid_to is None or (valid_to is not None and grant.valid_to >= valid_to) for grant in held):
         raise Conflict(Text("该用户已有相同的授权", "the user holds this grant already"), ("role",))
-    return await grant_role(uow, user, role, territory=place, brand=label, account_id=account_id, valid_to=valid_to)
+    return await grant_role(
+        uow, user, role, territory=place, brand=label, account_id=account_id, valid_from=valid_from, valid_to=valid_to
+    )
 
 
 async def grants_in(
     uow: UnitOfWork, user: User, role: Role, *, territory: str | None = None, brand: str | None = None, account_id: UUID | None = None
 ) -> list[RoleGrant]:  # fmt: skip
-    """The grants of a role that hold now in exactly the context that is named.
+    """The grants of a role that hold now or are to come in exactly the context that is named.
 
     Raises Invalid and NotFound as `give_role` does.
     """
@@ -119,8 +129,8 @@ async def accounts_named(uow: UnitOfWork, name: str) -> list[UUID]:
 async def _held(
     uow: UnitOfWork, user: User, role: Role, territory: Territory | None, brand: Brand | None, account_id: UUID | None
 ) -> list[RoleGrant]:
-    """The grants of exactly this role and context that hold now."""
-    holds = (RoleGrant.user_id == user.id) & (RoleGrant.role == role) & (RoleGrant.valid_from <= uow.now)
+    """The grants of exactly this role and context that have not ended."""
+    holds = (RoleGrant.user_id == user.id) & (RoleGrant.role == role)
     here = (
         RoleGrant.territory_id.is_not_distinct_from(territory.id if territory else None)
         & RoleGrant.brand_id.is_not_distinct_from(brand.id if brand else None)

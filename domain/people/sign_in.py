@@ -55,7 +55,7 @@ async def sign_in(
     user_id: UUID | None = None,
     scopes: frozenset[Scope] | None = None,
 ) -> Actor:
-    """The frozen actor for a known, enabled user with the grants valid now; valid until the first of them ends.
+    """The frozen actor for a known, enabled user with the grants valid now; valid until the first of them ends or another begins.
 
     By an address only a person signs in: another system comes with a key, which bounds it to `scopes`.
 
@@ -67,22 +67,25 @@ async def sign_in(
     user = (await connection.execute(found)).first()
     if user is None:
         raise Unauthenticated(NOBODY)
-    valid = (RoleGrant.valid_from <= now) & (RoleGrant.valid_to.is_(None) | (RoleGrant.valid_to > now))
+    lasting = RoleGrant.valid_to.is_(None) | (RoleGrant.valid_to > now)
     columns = (
         RoleGrant.role,
         RoleGrant.territory_id,
         RoleGrant.brand_id,
         RoleGrant.account_id,
+        RoleGrant.valid_from,
         RoleGrant.valid_to,
     )
-    grants = (
-        await connection.execute(select(*columns).where(RoleGrant.user_id == user.id, valid).order_by(RoleGrant.id))
-    ).all()
+    mine = select(*columns).where(RoleGrant.user_id == user.id, lasting).order_by(RoleGrant.id)
+    known = (await connection.execute(mine)).all()
+    grants = [grant for grant in known if grant.valid_from <= now]
     territories = (await connection.execute(select(Territory.id, Territory.parent_id))).all()
-    ends = [grant.valid_to for grant in grants if grant.valid_to is not None]
+    turns = [grant.valid_to for grant in grants if grant.valid_to] + [
+        one.valid_from for one in known if one.valid_from > now
+    ]
     return Actor(
         user.kind, user.id, user.name, reaches_of(grants, {row.id: row.parent_id for row in territories}),
-        valid_until=min(ends, default=None), scopes=scopes,
+        valid_until=min(turns, default=None), scopes=scopes,
     )  # fmt: skip
 
 

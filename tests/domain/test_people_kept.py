@@ -214,6 +214,8 @@ async def test_a_grant_that_cannot_be_is_refused_and_leaves_nothing(database: Da
         ({"account_id": account.id, "territory": "华东"}, "INVALID", ("territory",)),
         ({"valid_to": clock()}, "INVALID", ("until",)),
         ({"valid_to": clock() - timedelta(days=1)}, "INVALID", ("until",)),
+        ({"valid_from": clock() - timedelta(days=1)}, "INVALID", ("validFrom",)),
+        ({"valid_from": clock() + timedelta(days=2), "valid_to": clock() + timedelta(days=2)}, "INVALID", ("until",)),
     ]
     for context, code, path in refused:
         with pytest.raises(SalesError) as error:
@@ -244,6 +246,23 @@ async def test_the_same_grant_is_given_once_but_may_be_prolonged(database: Datab
         async with database.open_uow(SYSTEM) as uow:
             await people.revoke_role(uow, first.id)
     assert (await sign_in(database, user.email)).roles == {Role.REP}
+
+
+async def test_a_grant_may_begin_later_and_does_so_at_its_instant(database: Database, clock: Clock) -> None:
+    user = await add(database)
+    begin, end = clock() + timedelta(days=2), clock() + timedelta(days=4)
+    await give(database, user.id, Role.LEGAL, valid_from=begin, valid_to=end)
+    for roles, turn in ((frozenset(), begin), (frozenset({Role.LEGAL}), end), (frozenset(), None)):
+        actor = await sign_in(database, user.email)
+        assert (actor.roles, actor.valid_until) == (roles, turn)
+        clock.advance(days=2)
+    await give(database, user.id, Role.DPO, valid_from=clock() + timedelta(days=2))
+    async with database.open_uow(SYSTEM) as uow:
+        owner = await load(uow.session, SYSTEM, User, user.id)
+        (coming,) = await people.grants_in(uow, owner, Role.DPO)
+        await people.revoke_role(uow, coming.id)
+    clock.advance(days=3)
+    assert (await sign_in(database, user.email)).roles == frozenset()
 
 
 async def test_the_ledger_says_in_which_context_and_until_when(database: Database, clock: Clock) -> None:
