@@ -113,7 +113,7 @@ def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
         layers.append(
             Middleware(
                 CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=allowed,
-                expose_headers=["x-request-id", "retry-after"], max_age=600,
+                allow_credentials=True, expose_headers=["x-request-id", "retry-after"], max_age=600,
             )
         )  # fmt: skip
     handlers: dict[Any, Any] = {404: _absent, 405: _absent, Refused: refuse, Exception: _broken}

@@ -1,6 +1,5 @@
 """Signing in over HTTP: with a password or at another provider into a session, and from the session into access tokens."""
 
-import hmac
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -21,6 +20,7 @@ from domain.kernel import (
     SYSTEM,
     Database,
     ErrorCode,
+    Forbidden,
     Invalid,
     Language,
     RateLimited,
@@ -82,7 +82,7 @@ class SignIn:
 
     async def sign_in(self, request: Request) -> Response:
         """Take in the page's form: a session and the way to where the person came from, or the page again with the reason."""
-        _own_site(request, needs_origin=True)
+        self._own_site(request, page=True)
         given = dict(parse_qsl((await _body(request)).decode("utf-8", "replace"), max_num_fields=10))
         goal = _local(given.get("next"), self._home)
         try:
@@ -121,7 +121,7 @@ class SignIn:
 
     async def login(self, request: Request) -> Response:
         """An access token for an address and a password, and a session in a cookie that gives the next ones."""
-        _own_site(request)
+        self._own_site(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Invalid(NO_LOGIN)
         try:
@@ -139,7 +139,7 @@ class SignIn:
 
     async def token(self, request: Request) -> Response:
         """A fresh access token for the session in the cookie."""
-        _own_site(request)
+        self._own_site(request)
         cookie = request.cookies.get(COOKIE)
         if cookie is None:
             raise Unauthenticated(NO_SESSION)
@@ -147,7 +147,7 @@ class SignIn:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session: its access tokens end with it."""
-        _own_site(request)
+        self._own_site(request)
         cookie = request.cookies.get(COOKIE)
         if cookie is not None:
             async with self._database.open_uow(SYSTEM) as uow:
@@ -184,6 +184,20 @@ class SignIn:
             secure=self._is_secure(request),
         )  # fmt: skip
         return secret
+
+    def _own_site(self, request: Request, *, page: bool = False) -> None:
+        """Refuse what a page of another site has a browser send, unless that site is listed; a page's form is ours alone.
+
+        Raises Forbidden.
+        """
+        origin = request.headers.get("origin")
+        if origin is None:
+            foreign = page
+        else:
+            listed = not page and origin in self._settings.cors_origins
+            foreign = not listed and urlsplit(origin).netloc != request.headers.get("host", "")
+        if foreign:
+            raise Forbidden(FOREIGN)
 
     def _is_secure(self, request: Request) -> bool:
         return self._settings.production or request.url.scheme == "https"
@@ -262,17 +276,6 @@ async def _body(request: Request) -> bytes:
         if len(found) > BODY_BYTES:
             raise Invalid(TOO_LARGE)
     return bytes(found)
-
-
-def _own_site(request: Request, *, needs_origin: bool = False) -> None:
-    """Refuse what a page of another site has a browser send; programs name no origin, but have no use for a form either.
-
-    Raises Invalid.
-    """
-    origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    same = not needs_origin if origin is None else hmac.compare_digest(urlsplit(origin).netloc.encode(), host.encode())
-    if not same:
-        raise Invalid(FOREIGN)
 
 
 def _local(goal: str | None, home: str) -> str:

@@ -190,8 +190,19 @@ async def test_another_sites_page_achieves_nothing(browser: httpx2.AsyncClient, 
     await login(browser)
     for origin in ("https://evil.example.com", "null", f"{HOST}.evil.example.com"):
         answer = await browser.post(path, headers={"origin": origin}, json={"email": EMAIL, "password": PASSWORD})
-        assert (answer.status_code, code(answer)) == (400, "INVALID")
+        assert (answer.status_code, code(answer)) == (403, "FORBIDDEN")
     assert (await browser.post("/auth/token", headers={"origin": HOST})).status_code == 200
+
+
+async def test_a_screen_of_a_listed_site_signs_people_in_but_posts_no_form(
+    database: Database, lei: Actor, tmp_path: Path
+) -> None:
+    screen = {"origin": "http://localhost:5173"}
+    async with served(database, Settings(home=tmp_path, cors_origins=(screen["origin"],))) as client:
+        assert (await login(client, **screen)).status_code == 200
+        assert (await client.post("/auth/token", headers=screen)).status_code == 200
+        form = {"email": EMAIL, "password": PASSWORD}
+        assert (await client.post("/auth/sign-in", data=form, headers=screen)).status_code == 403
 
 
 @pytest.mark.parametrize(
