@@ -93,6 +93,24 @@ class ConsentReceipt(Node):
     evidence: str | None = column("The proof behind it.")
 
 
+@node(
+    consent.ConsentGrant, order=by("-occurred_at", "-id"),
+    hidden=frozenset({"contact_id", "recorded_by_kind", "recorded_by_id", "client_key", "input_fingerprint", "import_batch_id"}),
+)  # fmt: skip
+class ConsentGrant(Node):
+    """What a person said about one purpose on one channel."""
+
+    purpose: str = column("The code of the purpose.")
+    channel: Channel = column("The channel.")
+    status: ConsentStatus = column("What was said.")
+    occurred_at: datetime = column("When it was said.")
+    recorded_at: datetime = column("When we learned of it.")
+    effective_to: datetime | None = column("When a yes ends.")
+    source: str = column("Where or how it was said.")
+    evidence: str | None = column("The proof: a reference or the words.")
+    notice_version: str | None = column("The version of the notice that the person was shown.")
+
+
 @strawberry.input(description="What a person said about one purpose on one channel.")
 class RecordConsentInput:
     """What recording takes."""

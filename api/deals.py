@@ -44,8 +44,10 @@ from api.reads import (
     to_one,
     until,
 )
+from api.record_log import LogEntry, log
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import enum
+from api.timeline import TimelineEntry, timeline
 from domain import deals, kernel
 from domain.accounts import BuyingRole
 from domain.deals import CommitteeSeat, ForecastCategory, Influence, Stance
@@ -120,7 +122,7 @@ class Pipeline(Node):
 
 
 @node(deals.StageTransition, order=by("entered_at", "id"), hidden=frozenset({"opportunity_id", "import_batch_id"}))
-class StageTransition:
+class StageTransition(Node):
     """One stay of a deal in a stage."""
 
     from_stage: Stage | None = to_one("from_stage_id", "The stage before; null where the deal began.")
@@ -211,6 +213,8 @@ class Opportunity(Record):
     attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Opportunity"}
     )
+    timeline: Connection[TimelineEntry] = timeline("Opportunity")
+    log: list[LogEntry] = log("Opportunity")
 
 
 class OpportunityOrder(StrEnum):

@@ -34,9 +34,11 @@ from api.reads import (
     shape_of,
     to_one,
 )
+from api.record_log import LogEntry, log
 from api.records import RECORD_HIDDEN, Record
 from api.regions import in_region
 from api.scalars import enum
+from api.timeline import TimelineEntry, timeline
 from domain import leads
 from domain.accounts import Channel
 from domain.kernel import Invalid, Text
@@ -150,6 +152,8 @@ class Lead(Record):
     attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Lead"}
     )
+    timeline: Connection[TimelineEntry] = timeline("Lead")
+    log: list[LogEntry] = log("Lead")
 
 
 def _dormant(view: View, hours: int, context: Context) -> ColumnElement[bool]:

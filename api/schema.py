@@ -31,6 +31,7 @@ from api.pipelines import PipelineMutations
 from api.reads import SHAPES, Node, computed, load_ref, read_id
 from api.saved_views import SavedViewMutations, SavedViewQueries
 from api.scalars import SCALARS
+from api.search import SearchQueries
 from domain.kernel import Forbidden, Scope, Text
 
 PUBLIC = frozenset({"viewer"})
@@ -48,6 +49,7 @@ class Query(
     CommerceQueries,
     ActivityQueries,
     SavedViewQueries,
+    SearchQueries,
     KnowledgeQueries,
     AssistantQueries,
     AuditQueries,

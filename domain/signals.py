@@ -72,6 +72,24 @@ TYPES: dict[str, dict[str, Any]] = {
 }
 """The registered types, each with the JSON schema of its payload."""
 
+LABELS = {
+    "page_viewed": Text("浏览页面", "Page viewed"),
+    "document_downloaded": Text("下载资料", "Document downloaded"),
+    "enquiry_sent": Text("发来询盘", "Enquiry sent"),
+    "demo_requested": Text("申请演示", "Demo requested"),
+    "event_attended": Text("参加活动", "Event attended"),
+    "email_opened": Text("打开邮件", "E-mail opened"),
+    "quote_sent": Text("发出报价", "Quote sent"),
+    "quote_opened": Text("查看报价", "Quote opened"),
+    "payment_received": Text("收到付款", "Payment received"),
+    "usage_reported": Text("使用情况", "Usage reported"),
+    "concern_raised": Text("提出顾虑", "Concern raised"),
+    "concern_resolved": Text("顾虑已解决", "Concern resolved"),
+    "competitor_mentioned": Text("提到竞争对手", "Competitor mentioned"),
+    "generation_outcome": Text("答复的采用情况", "Outcome of an answer"),
+}
+"""What people call each type."""
+
 _LINKS: dict[str, dict[str, str]] = {
     "Account": {},
     "Contact": {"account_id": "account_id"},
@@ -92,7 +110,9 @@ class Signal(Base):
 
     __tablename__ = "signals"
     __person__ = "contact_id"
-    __access__ = Access({role: Sight(SIGNAL_ROWS, frozenset({"payload"})) for role in (Role.REP, Role.MANAGER)})
+    __access__ = Access(
+        {role: Sight(SIGNAL_ROWS, frozenset({"payload", "about", "actor"})) for role in (Role.REP, Role.MANAGER)}
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     type: Mapped[str]

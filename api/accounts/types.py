@@ -39,6 +39,7 @@ from api.receivables import Receivables, receivables
 from api.records import RECORD_HIDDEN, Record
 from api.regions import in_region
 from api.scalars import enum
+from api.timeline import TimelineEntry, timeline
 from domain import accounts
 from domain.accounts import BuyingRole, Channel, LifecycleStage
 from domain.kernel import Role
@@ -141,6 +142,7 @@ class Account(Record):
     attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Account"}
     )
+    timeline: Connection[TimelineEntry] = timeline("Account")
 
 
 @node(accounts.AccountTeamMember, order=by("id"), hidden=RECORD_HIDDEN | {"account_id"})
@@ -191,6 +193,7 @@ class Contact(Record):
     attachments: list[Annotated["Attachment", strawberry.lazy("api.attachments")]] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Contact"}
     )
+    timeline: Connection[TimelineEntry] = timeline("Contact")
 
 
 @strawberry.input(description="Which accounts; all conditions hold together.")

@@ -31,6 +31,9 @@ PREFIXES = {
     "CustomField": "cfd",
     "RoleGrant": "grt",
     "ServiceKey": "key",
+    "Signal": "sig",
+    "StageTransition": "stt",
+    "ConsentGrant": "cgr",
     "Territory": "ter",
     "Brand": "brd",
 }

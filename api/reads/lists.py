@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, False_, Select, func, select
 
 from api.context import Context
 from api.reads.shapes import Row, Shape, computed
-from api.reads.view import Order, View, read_cursor, write_cursor
+from api.reads.view import Order, View, key_types, read_cursor, write_cursor
 from domain.kernel import Invalid, Text
 
 T = TypeVar("T")
@@ -102,6 +102,14 @@ class Listing:
         return write_cursor(self.order, [row[f"key_{at}"] for at in range(len(self.order.keys))])
 
 
+class Places(Protocol):
+    """Who knows the place of a row that was read."""
+
+    def cursor(self, row: Row) -> str:
+        """The cursor of the row."""
+        ...
+
+
 @strawberry.type(description="Where a page stands in its connection.")
 class PageInfo:
     """Whether there is more, and the cursors at both ends."""
@@ -134,7 +142,7 @@ class Page:
 class Connection(Generic[T]):
     """One page that is read when its rows are asked for, and a total that is counted when it is."""
 
-    listing: strawberry.Private[Listing | None]
+    listing: strawberry.Private[Places | None]
     begins_after: strawberry.Private[bool]
     page: strawberry.Private[Callable[[], Awaitable[Page]]]
     total: strawberry.Private[Callable[[], Awaitable[int]]]
@@ -181,7 +189,7 @@ def paged(
     Raises Invalid for a page size out of bounds and a cursor that is none.
     """
     check_size(context, first, "first")
-    begin = read_cursor(listing.shape.model, listing.order, after) if after else None
+    begin = read_cursor(key_types(listing.shape.model, listing.order), listing.order, after) if after else None
 
     async def pages(parents: list[UUID | None]) -> Mapping[UUID | None, Page]:
         groups = await listing.read(context, parents, limit=first + 1, after=begin)

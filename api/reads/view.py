@@ -121,8 +121,13 @@ def _plain(value: Any) -> Any:
     return value.hex if isinstance(value, UUID) else value
 
 
-def read_cursor(model: type[Base], order: Order, cursor: str) -> list[Any]:
-    """The key values in a cursor.
+def key_types(model: type[Base], order: Order) -> list[TypeEngine[Any]]:
+    """The types of an order's keys."""
+    return [model.__table__.c[key.column].type for key in order.keys]
+
+
+def read_cursor(types: Sequence[TypeEngine[Any]], order: Order, cursor: str) -> list[Any]:
+    """The key values, of these types, in a cursor.
 
     Raises Invalid for one that this order did not write.
     """
@@ -131,8 +136,7 @@ def read_cursor(model: type[Base], order: Order, cursor: str) -> list[Any]:
         words, *values = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if words != order.words:
             _refuse(words)
-        columns = [model.__table__.c[key.column] for key in order.keys]
-        return [_typed(value, column.type) for value, column in zip(values, columns, strict=True)]
+        return [_typed(value, key_type) for value, key_type in zip(values, types, strict=True)]
     except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
         raise Invalid(
             Text("after 不是这个列表在当前排序下的游标", "after is no cursor of this list in this order"), ("after",)

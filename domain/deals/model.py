@@ -111,7 +111,7 @@ class Competitor(Record):
 
 OPPORTUNITY_FIELDS = frozenset({
     "amount", "close_date", "account", "owner", "activities", "primary_competitor", "contact_roles", "committee_coverage", "quotes", "orders", "payments", "attachments", "transitions",
-    "forecast_category", "declared_probability", "next_step", "loss_reason", "closed_at", "lead", "custom_fields",
+    "forecast_category", "declared_probability", "next_step", "loss_reason", "closed_at", "lead", "custom_fields", "log",
 })  # fmt: skip
 
 

@@ -97,9 +97,10 @@ def _spans(folded: str, asked: Terms) -> Iterator[tuple[int, int]]:
                     yield run.start() + at, run.start() + min(at + length, len(han))
 
 
-def meets(text: str, asked: Terms) -> bool:
-    """Whether any of the terms is in the text."""
-    return next(_spans(_folded(text), asked), None) is not None
+def met(text: str, asked: Terms) -> int:
+    """How many different stretches of the terms are in the text."""
+    folded = _folded(text)
+    return len({folded[start:end] for start, end in _spans(folded, asked)})
 
 
 def excerpt(text: str, asked: Terms) -> list[Piece]:

@@ -47,7 +47,7 @@ class DuplicateVerdict(StrEnum):
 LEAD_FIELDS = frozenset({
     "company", "region", "industry", "contact", "channel", "assigned_at", "first_responded_at", "first_response_minutes", "owner", "interest", "budget",
     "grade", "disqualify_reason", "duplicate_verdict", "duplicate_of", "duplicates", "converted_to", "activities", "attachments",
-    "custom_fields",
+    "custom_fields", "log",
 })  # fmt: skip
 
 
