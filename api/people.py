@@ -17,7 +17,9 @@ from api.reads import (
     column,
     computed,
     contains,
+    derived,
     equals,
+    global_id,
     listing,
     load_one,
     load_self,
@@ -119,7 +121,12 @@ class RoleGrant(Node):
     account: Annotated["Account", strawberry.lazy("api.accounts")] | None = to_one(
         "account_id", "The one account for which it holds, as far as the reader sees that."
     )
-    valid_from: datetime = column("When it began.")
+    account_id: strawberry.ID | None = derived(
+        ("account_id",),
+        lambda account: strawberry.ID(global_id("Account", account)),
+        "That account's id, whoever sees it.",
+    )
+    valid_from: datetime = column("When it begins or began.")
     valid_to: datetime | None = column("When it ends or ended; open without it.")
     created_at: datetime = column("When it was granted.")
 

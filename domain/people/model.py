@@ -12,7 +12,7 @@ KEEPERS = (Role.ADMIN, Role.AUDITOR, Role.DPO)
 """The roles that see who may do what."""
 OTHERS = tuple(role for role in Role if role not in KEEPERS)
 USER_FIELDS = frozenset({"language", "time_zone", "roles", "grants"})
-GRANT_FIELDS = frozenset({"user", "territory", "brand", "account", "valid_to"})
+GRANT_FIELDS = frozenset({"user", "territory", "brand", "account", "account_id", "valid_to"})
 
 
 class User(Record):

@@ -24,7 +24,7 @@ def mutation(name: str, kind: str, fields: str = USER) -> str:
 ADD = mutation("addUser", "AddUserInput")
 UPDATE = mutation("updateUser", "UpdateUserInput")
 DISABLE, ENABLE = mutation("disableUser", "UserActionInput"), mutation("enableUser", "UserActionInput")
-GRANT_FIELDS = "roleGrant { id version role user { name } territory { key label } brand { key } account { name } validFrom validTo }"
+GRANT_FIELDS = "roleGrant { id version role user { name } territory { key label } brand { key } accountId account { name } validFrom validTo }"
 GRANT = mutation("grantRole", "GrantRoleInput", GRANT_FIELDS)
 REVOKE = mutation("revokeRole", "RevokeRoleInput", GRANT_FIELDS)
 SET, CHANGE = mutation("setPassword", "SetPasswordInput"), mutation("changePassword", "ChangePasswordInput")
@@ -88,6 +88,7 @@ async def test_a_grant_is_given_shown_and_taken_back(company: Company, ask: Ask,
         await done(ask, GRANT, clientKey="g-1", userId=lei, role="CSM", accountId=account, until=until.isoformat())
     )["roleGrant"]
     assert (made["role"], made["user"], made["territory"]) == ("CSM", {"name": "李娜"}, None)
+    assert made["accountId"] == account
     assert made["account"] is None, "an ADMIN sees no accounts, not through a grant either"
     again = await done(ask, GRANT, clientKey="g-1", userId=lei, role="CSM", accountId=account, until=until.isoformat())
     assert again["roleGrant"]["id"] == made["id"]

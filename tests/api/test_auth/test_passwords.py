@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from api.auth import Door, verifier_for
 from api.auth.routes import COOKIE
-from api.settings import Settings
+from api.secret_files import read_key
+from api.settings import Environment, Settings
 from domain import people
 from domain.kernel import SYSTEM, Actor, Database, SalesError, Unauthenticated, load
 from domain.ledger import AuditEvent
@@ -41,6 +42,16 @@ async def test_a_password_brings_a_short_token_and_a_session_that_scripts_cannot
         await door.admit(f"Bearer {told['accessToken']}")
     fresh = (await browser.post("/auth/token")).json()["accessToken"]
     assert await door.admit(f"Bearer {fresh}") is not None
+
+
+async def test_in_production_the_cookie_travels_encrypted_alone(database: Database, lei: Actor, tmp_path: Path) -> None:
+    read_key(tmp_path / "own.key")
+    settings = Settings(home=tmp_path, env=Environment.PRODUCTION, token_key_file=tmp_path / "own.key")
+    async with served(database, settings) as client:
+        assert "secure" in (await login(client)).headers["set-cookie"].lower()
+    with pytest.raises(SalesError) as error:
+        served(database, Settings(home=tmp_path, env=Environment.PRODUCTION))
+    assert "SORTIE_TOKEN_KEY_FILE" in error.value.text.zh
 
 
 async def test_nothing_secret_is_stored_or_written_down(database: Database, browser: httpx2.AsyncClient) -> None:
