@@ -117,7 +117,8 @@ class Context:
                 return [found.get(id, absent) for id in ids]
 
             loader = self._loaders[key] = DataLoader(batch, max_batch_size=BATCH)
-        return await loader.load(id)
+        # Who waits for the same value waits for the same future: one who is stopped must not stop the others.
+        return await asyncio.shield(loader.load(id))
 
 
 Info = strawberry.Info[Context, None]

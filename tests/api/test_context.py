@@ -1,15 +1,19 @@
 """What a request's header says about the reader's language, and how values are written."""
 
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.context import preferred_language
+from api.context import Context, preferred_language
 from api.reads import PREFIXES, global_id, read_id
 from api.scalars import instant_words, read_instant
-from domain.kernel import Language, Ref
+from domain.kernel import Database, Language, Ref
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,21 @@ def test_global_ids_come_back(entity: str, id: object) -> None:
 def test_no_text_makes_reading_an_id_fail(words: str) -> None:
     ref = read_id(words)
     assert ref is None or global_id(ref.kind, ref.id) == words
+
+
+async def test_a_branch_that_is_stopped_does_not_stop_another_that_waits_for_the_same_record() -> None:
+    """Without the shield an error in one field cancels the shared future, and the whole request ends with a bare 500."""
+    context = Context(cast("Database", None), None, Language.ZH, datetime(2026, 3, 2, tzinfo=UTC))
+    going = asyncio.Event()
+
+    async def fetch(ids: list[int]) -> Mapping[int, str]:
+        await going.wait()
+        return {id: f"客户{id}" for id in ids}
+
+    stopped, waiting = (asyncio.create_task(context.load("account", 1, fetch)) for _ in range(2))
+    await asyncio.sleep(0)
+    stopped.cancel()
+    with suppress(asyncio.CancelledError):
+        await stopped
+    going.set()
+    assert await waiting == "客户1"
