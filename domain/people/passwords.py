@@ -119,8 +119,9 @@ async def check_password(database: Database, email: str, password: str, place: s
     if found is None or not right:
         raise Unauthenticated(WRONG)
     async with database.open_uow(SYSTEM) as uow:
+        await uow.wait_turn(pair, user, anybody)
         await uow.session.execute(delete(SignInAttempts).where(SignInAttempts.name.in_([pair, user])))
-        of_place = await uow.session.get(SignInAttempts, anybody, with_for_update=True)
+        of_place = await uow.session.get(SignInAttempts, anybody)
         if of_place is not None:
             of_place.count -= 1
     id: UUID = found.id

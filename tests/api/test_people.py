@@ -210,3 +210,22 @@ async def test_passwords_are_reached_by_no_reader(company: Company, ask: Ask) ->
 async def test_without_a_token_nobody_is_asked_about(company: Company, ask: Ask) -> None:
     assert (await ask("{ users { totalCount } }", None)).codes == ["UNAUTHENTICATED"]
     assert (await ask(ADD, None, input=NEW)).codes == ["UNAUTHENTICATED"]
+
+
+async def test_a_lead_on_one_customer_has_a_brief_written_of_it_and_of_no_other(company: Company, ask: Ask) -> None:
+    hospital, device = (company.id(company.accounts[key]) for key in ("hospital", "device"))
+    await done(ask, GRANT, clientKey="g-1", userId=company.user("CSM"), role="REP", accountId=hospital)
+    email = f"{b'Csm'.hex()}@example.com"
+    who = await sign_in(company.database, email)
+    brief = mutation(
+        "draftVisitBrief",
+        "DraftVisitBriefInput",
+        "generation { id text subject { ... on Account { name } } sections { key } }",
+    )
+    made = (await done(ask, brief, who, clientKey="b-1", accountId=hospital))["generation"]
+    assert made["subject"] == {"name": "杭州第一医院"}
+    assert len(made["sections"]) == 13
+    assert "广州" not in made["text"]
+    assert (await refused(ask, brief, who, clientKey="b-2", accountId=device))["code"] == "NOT_FOUND"
+    generations = await ask("{ generations { edges { node { id } } } }", who)
+    assert [edge["node"]["id"] for edge in generations.data["generations"]["edges"]] == [made["id"]]

@@ -279,3 +279,8 @@ async def test_where_others_say_who_people_are_no_password_is_taken(
         assert 'type="password"' not in (await client.get("/auth/sign-in")).text
         assert (await login(client)).status_code == 400
     assert Settings(home=tmp_path, oidc_issuer="https://x", oidc_client_id="y", passwords=True).takes_passwords
+
+
+async def test_many_who_sign_in_at_once_all_come_in(database: Database, lei: Actor) -> None:
+    found = await asyncio.gather(*(people.check_password(database, EMAIL, PASSWORD, "10.0.0.1") for _ in range(4)))
+    assert set(found) == {lei.user_id}
