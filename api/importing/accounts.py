@@ -102,7 +102,7 @@ async def _rows(
             "owner_id": known.owners[id], "parent_id": parents[key], "employees": row.employees,
             "lifecycle_stage": LifecycleStage.ACTIVE if id in buyers else LifecycleStage.PROSPECT,
             "annual_revenue_minor": revenue.amount_minor if revenue else None, "currency": revenue.currency if revenue else None,
-            "source": load.mapping.source, "external_id": key,
+            "source": load.mapping.source, "external_id": key, "domain": row.domain, "custom": load.custom.get(("accounts", key)),
         })  # fmt: skip
     return rows
 

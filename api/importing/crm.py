@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from api.importing.accounts import find_accounts, load_accounts
+from api.importing.contacts import load_activities, load_contacts, load_leads
 from api.importing.load import Load
 from api.importing.mapping import MAVEN, Mapping, load_mapping
 from api.importing.records import Known, load_deals, load_products, referring
@@ -10,7 +11,7 @@ from api.importing.rejects import RejectFiles
 from api.importing.report import Findings, ImportedUser, ImportSummary, Progress, Tally, no_progress
 from api.importing.rows import Export, read_export
 from api.importing.trial import DryRunError, rehearsed
-from api.importing.users import load_users
+from api.importing.users import load_users, other_names
 from domain.kernel import Actor, ActorKind, Database
 
 
@@ -51,27 +52,25 @@ async def import_crm(
 
 
 async def _load_all(load: Load) -> list[ImportedUser]:
-    export, parts = load.export, {}
-    for name, part in (
-        ("agents", export.agents),
-        ("accounts", export.accounts),
-        ("products", export.products),
-        ("opportunities", export.deals),
-    ):
-        if part is not None:
-            parts[name] = part.sheet
-            load.tally(name, part.sheet.file).read = len(part.sheet.table.lines)
+    export = load.export
+    for name, part in export.parts().items():
+        load.tally(name, part.sheet.file).read = len(part.sheet.table.lines)
     if export.deals is not None:
         load.tally("orders", export.deals.sheet.file)
+    await load.read_custom()
     agents, users = await load_users(load)
-    known = Known(agents)
+    others = {word: agent for word, agent in (await other_names(load, agents)).items() if word not in agents}
+    known = Known(agents | others, frozenset(others))
     await load_products(load, known)
     await find_accounts(load, known)
     found = referring(load, known)
     await load_accounts(load, known, found)
+    await load_contacts(load, known)
     await load_deals(load, known, found)
-    for name, sheet in parts.items():
-        load.tallies[name].rejected = len(sheet.rejects)
+    await load_leads(load, known)
+    await load_activities(load, known)
+    for name, part in export.parts().items():
+        load.tallies[name].rejected = len(part.sheet.rejects)
     return users
 
 

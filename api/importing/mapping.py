@@ -2,14 +2,17 @@
 
 import codecs
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from domain.activities import ActivityKind
 from domain.deals import ForecastCategory
 from domain.kernel import Invalid, Language, Text, money
+from domain.leads import LeadStatus
 
 MAVEN = Path(__file__).with_name("maven.yaml")
 KEY = r"^[a-z0-9]+(?:[_-][a-z0-9]+)*$"
@@ -22,18 +25,44 @@ class _Part(BaseModel):
 
 
 class Column(_Part):
-    """Where one field comes from: a column, with words to replace and a factor, or the same text for every row."""
+    """Where one field comes from: a column, several joined by “ · ”, or the same text for every row.
+
+    `values` replaces words, `empty` names those that say nothing (0 for no link), `dates` stands for the mapping's own.
+    """
 
     column: Word | None = None
+    columns: tuple[Word, ...] = ()
     constant: Word | None = None
     values: dict[str, str] = {}
+    empty: tuple[str, ...] = ()
+    dates: tuple[Word, ...] = ()
     unit: Annotated[Decimal, Field(gt=0)] = Decimal(1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (self.column,) if self.column is not None else self.columns
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Column":
-        if (self.column is None) == (self.constant is None):
+        if (self.column is not None) + (self.constant is not None) + bool(self.columns) != 1:
             raise ValueError("`column` or `constant` is needed, and not both")
         return self
+
+    @field_validator("dates")
+    @classmethod
+    def _whole_dates(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        return _dates(formats)
+
+
+def _dates(formats: tuple[str, ...]) -> tuple[str, ...]:
+    for form in formats:
+        if not (any(year in form for year in ("%Y", "%y")) and all(part in form for part in ("%d", "%m"))):
+            # Months by name are as good as by number.
+            if any(year in form for year in ("%Y", "%y")) and "%d" in form and ("%b" in form or "%B" in form):
+                continue
+            raise ValueError(f"a date format needs %Y (or %y), %m (or %b) and %d: {form!r}")
+    return formats
 
 
 def _column(value: Any) -> Any:
@@ -95,6 +124,7 @@ class AgentFields(_Part):
 
     name: From
     territory: From
+    id: From | None = None
     manager: From | None = None
     email: From | None = None
 
@@ -104,6 +134,7 @@ class AccountFields(_Part):
 
     name: From
     id: From | None = None
+    domain: From | None = None
     industry: From | None = None
     region: From | None = None
     employees: From | None = None
@@ -136,24 +167,100 @@ class OpportunityFields(_Part):
     amount: From | None = None
 
 
-class AgentPart(_Part):
-    """The file of sales agents."""
+class PersonFields(_Part):
+    """The columns of a person: one name or two, and addresses; without `id` the address or the name is the id."""
+
+    id: From | None = None
+    name: From | None = None
+    first_name: From | None = None
+    last_name: From | None = None
+    email: From | None = None
+    phone: From | None = None
+    mobile: From | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> "PersonFields":
+        if self.name is None and self.last_name is None:
+            raise ValueError("`name` or `last_name` is needed")
+        return self
+
+
+class ContactFields(PersonFields):
+    """The columns of a contact."""
+
+    title: From | None = None
+    account: From | None = None
+
+
+class LeadFields(PersonFields):
+    """The columns of a lead."""
+
+    company: From | None = None
+    status: From | None = None
+    industry: From | None = None
+    region: From | None = None
+    owner: From | None = None
+    interest: From | None = None
+    captured_on: From | None = None
+
+
+class ActivityFields(_Part):
+    """The columns of an activity; it is related to the first of opportunity, lead, contact and account that is known."""
+
+    id: From
+    subject: From
+    occurred_at: From
+    body: From | None = None
+    owner: From | None = None
+    opportunity: From | None = None
+    lead: From | None = None
+    contact: From | None = None
+    account: From | None = None
+
+
+class FilePart(_Part):
+    """A file; `ignore` names the columns of which nothing need be said, `custom` those that feed custom fields."""
 
     file: Word
+    ignore: tuple[Word, ...] = ()
+    custom: dict[str, From] = {}
+
+
+class AgentPart(FilePart):
+    """The file of sales agents."""
+
     fields: AgentFields
 
 
-class AccountPart(_Part):
+class AccountPart(FilePart):
     """The file of accounts."""
 
-    file: Word
     fields: AccountFields
 
 
-class ProductPart(_Part):
+class ContactPart(FilePart):
+    """The file of contacts."""
+
+    fields: ContactFields
+
+
+class LeadPart(FilePart):
+    """The file of leads; `statuses` are the export's words for where a lead stands."""
+
+    fields: LeadFields
+    statuses: dict[str, LeadStatus] = {}
+
+
+class ActivityPart(FilePart):
+    """A file of activities of one kind."""
+
+    kind: ActivityKind
+    fields: ActivityFields
+
+
+class ProductPart(FilePart):
     """The file of products; `floor_share` of the list price is the floor where no column gives one."""
 
-    file: Word
     fields: ProductFields
     floor_share: Annotated[Decimal, Field(gt=0, le=1)] | None = None
 
@@ -164,16 +271,24 @@ class ProductPart(_Part):
         return self
 
 
-class OpportunityPart(_Part):
+class OpportunityPart(FilePart):
     """The file of opportunities; `won_makes_order` turns each won deal with a value into an order."""
 
-    file: Word
     fields: OpportunityFields
     won_makes_order: bool = True
 
 
+class UnknownOwner(StrEnum):
+    """What becomes of a record whose owner is nobody here."""
+
+    REJECT = "REJECT"
+    UNOWNED = "UNOWNED"
+
+
 class UserPart(_Part):
-    """How the people whom the export names sign in."""
+    """How the people whom the export names sign in, and what becomes of records of people whom nobody knows."""
+
+    unknown: UnknownOwner = UnknownOwner.REJECT
 
     domain: Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")] = "example.com"
     language: Language = Language.ZH
@@ -188,6 +303,8 @@ class Mapping(_Part):
     encoding: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     dates: tuple[Word, ...] = ("%Y-%m-%d",)
+    pivot: Annotated[int, Field(ge=0, le=100)] = 69
+    """Two-digit years from here on are of the last century."""
     empty: tuple[str, ...] = ()
     users: UserPart = UserPart()
     territories: dict[str, Label] = {}
@@ -196,13 +313,19 @@ class Mapping(_Part):
     accounts: AccountPart | None = None
     products: ProductPart | None = None
     opportunities: OpportunityPart | None = None
+    contacts: ContactPart | None = None
+    leads: LeadPart | None = None
+    activities: tuple[ActivityPart, ...] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> "Mapping":
         if self.opportunities is not None and self.pipeline is None:
             raise ValueError("`pipeline` is needed where `opportunities` is")
-        if not any((self.agents, self.accounts, self.products, self.opportunities)):
-            raise ValueError("nothing is mapped: agents, accounts, products and opportunities are all absent")
+        parts = (self.agents, self.accounts, self.products, self.opportunities, self.contacts, self.leads)
+        if not any((*parts, self.activities)):
+            raise ValueError(
+                "nothing is mapped: agents, accounts, contacts, products, opportunities, leads are all absent"
+            )
         money(Decimal(0), self.currency)
         return self
 
@@ -217,10 +340,7 @@ class Mapping(_Part):
     @field_validator("dates")
     @classmethod
     def _whole_dates(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
-        for form in formats:
-            if not all(part in form for part in ("%Y", "%m", "%d")):
-                raise ValueError(f"a date format needs %Y, %m and %d: {form!r}")
-        return formats
+        return _dates(formats)
 
 
 def load_mapping(path: Path) -> Mapping:

@@ -1,6 +1,6 @@
 """The products and deals of an export, with what they refer to looked up."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
@@ -30,8 +30,12 @@ class Known:
     """What deals may refer to: agents and accounts by their names and ids in the export, products by name and code."""
 
     agents: dict[str, Agent]
+    aliases: frozenset[str] = frozenset()
+    """The ids, addresses and names of people that stand beside the names in the export's own file of agents."""
     products: dict[str, UUID] = field(default_factory=dict)
     accounts: dict[str, UUID] = field(default_factory=dict)
+    contacts: dict[str, UUID] = field(default_factory=dict)
+    leads: dict[str, UUID] = field(default_factory=dict)
     owners: dict[UUID, UUID | None] = field(default_factory=dict)
     stored_accounts: dict[str | None, Any] = field(default_factory=dict)
 
@@ -79,7 +83,6 @@ def referring(load: Load, known: Known) -> list[Found]:
     part, found = load.export.deals, []
     for cells, row in part.rows if part else ():
         for kind, name, among in (
-            (Text("销售人员", "sales agent"), row.agent, known.agents),
             (Text("客户", "account"), row.account, known.accounts),
             (Text("产品", "product"), row.product, known.products),
         ):
@@ -87,7 +90,8 @@ def referring(load: Load, known: Known) -> list[Found]:
                 cells.sheet.reject(cells.line, Text(f"未知{kind.zh}“{name}”", f"unknown {kind.en} “{name}”"))
                 break
         else:
-            found.append((cells, row))
+            if load.owner_is_known(cells, row.agent, known.agents):
+                found.append((cells, row if row.agent in known.agents else replace(row, agent=None)))
     return found
 
 
@@ -116,13 +120,19 @@ async def load_deals(load: Load, known: Known, found: list[Found]) -> None:
         _count_order(load, row, known=old is not None, same=row.key in orders)
         if old is None:
             fresh.append((cells, row))
-    for name in sorted(known.agents.keys() - {row.agent for _, row in found}):
+    ids = {known.agents[row.agent].id for _, row in found if row.agent is not None}
+    for name in sorted(
+        name for name, agent in known.agents.items() if agent.id not in ids and name not in known.aliases
+    ):
         load.export.findings.add(Text("没有商机的销售人员", "sales agents without a deal"), name)
     before = len(part.sheet.table.lines) - len(fresh)
     for start in range(0, len(fresh), BATCH_ROWS):
         some = [(load.uow.new_id(), row) for _, row in fresh[start : start + BATCH_ROWS]]
         facts = ((id, _deal(load, known, row, stages, worked)) for id, row in some)
-        await load.keep(part.sheet, deals.imported_rows(load.uow, load.mapping.source, facts))
+        tables = deals.imported_rows(load.uow, load.mapping.source, facts)
+        for made in tables[Opportunity]:
+            made["custom"] = load.custom.get(("opportunities", made["external_id"]))
+        await load.keep(part.sheet, tables)
         bought = [(id, row) for id, row in some if _makes_order(load, row)]
         await commerce.place_orders(load.uow, _purchases(known, bought), source=load.mapping.source)
         load.progress(part.sheet.file, before + start + len(some), before + len(fresh))

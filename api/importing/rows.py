@@ -4,14 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from api.importing.mapping import AccountPart, AgentPart, Mapping, OpportunityPart, ProductPart, StagePart
+from api.importing.mapping import (
+    AccountPart,
+    ActivityPart,
+    AgentPart,
+    ContactPart,
+    LeadPart,
+    Mapping,
+    OpportunityPart,
+    ProductPart,
+    StagePart,
+)
+from api.importing.persons import ActivityRow, ContactRow, LeadRow, read_activity, read_contact, read_lead
 from api.importing.report import Findings
 from api.importing.sheet import Cells, Sheet, open_sheet
 from domain import people
-from domain.accounts import Channel, match_key
+from domain.accounts import Channel, match_key, normal_domain
 from domain.kernel import Invalid, Money, Text
 
 
@@ -25,6 +37,7 @@ class Keyed(Protocol):
 
 
 Row = TypeVar("Row", bound=Keyed)
+AnyPart = AgentPart | AccountPart | ProductPart | OpportunityPart | ContactPart | LeadPart | ActivityPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class AgentRow:
     """One sales agent: where they sell, and for whom."""
 
     key: str
+    id: str | None
     territory: str
     manager: str | None
     email: str | None
@@ -43,6 +57,7 @@ class AccountRow:
 
     key: str
     name: str
+    domain: str | None
     industry: str | None
     region: str | None
     employees: int | None
@@ -94,11 +109,22 @@ class Export:
     accounts: Part[AccountRow] | None
     products: Part[ProductRow] | None
     deals: Part[DealRow] | None
+    contacts: Part[ContactRow] | None = None
+    leads: Part[LeadRow] | None = None
+    activities: tuple[Part[ActivityRow], ...] = ()
+
+    def parts(self) -> dict[str, Part[Any]]:
+        """Every file that was read, by what it holds."""
+        named: dict[str, Part[Any] | None] = {
+            "agents": self.agents, "accounts": self.accounts, "contacts": self.contacts, "products": self.products, "opportunities": self.deals,
+            "leads": self.leads,
+        }  # fmt: skip
+        numbered = {f"activities {at}": part for at, part in enumerate(self.activities, 1)}
+        return {name: part for name, part in named.items() if part is not None} | numbered
 
     def sheets(self) -> list[Sheet]:
-        """Every file that was read."""
-        parts = (self.agents, self.accounts, self.products, self.deals)
-        return [part.sheet for part in parts if part is not None]
+        """The files."""
+        return [part.sheet for part in self.parts().values()]
 
 
 def read_export(directory: Path, mapping: Mapping, today: date) -> Export:
@@ -110,13 +136,12 @@ def read_export(directory: Path, mapping: Mapping, today: date) -> Export:
         raise Invalid(Text(f"{directory} 不是文件夹", f"{directory} is no directory"))
     findings = Findings()
 
-    def part(
-        chosen: AgentPart | AccountPart | ProductPart | OpportunityPart | None, read: Callable[[Cells], Row]
-    ) -> Part[Row] | None:
-        if chosen is None:
-            return None
-        sheet = open_sheet(directory, chosen.file, chosen.fields, mapping, findings)
+    def whole(chosen: AnyPart, read: Callable[[Cells], Row]) -> Part[Row]:
+        sheet = open_sheet(directory, chosen, chosen.fields, mapping, findings)
         return Part(sheet, _unique(sheet, read))
+
+    def part(chosen: AnyPart | None, read: Callable[[Cells], Row]) -> Part[Row] | None:
+        return None if chosen is None else whole(chosen, read)
 
     share = mapping.products.floor_share if mapping.products else None
     stages = {word: stage for stage in (mapping.pipeline.stages if mapping.pipeline else ()) for word in stage.values}
@@ -126,6 +151,9 @@ def read_export(directory: Path, mapping: Mapping, today: date) -> Export:
         part(mapping.accounts, _account),
         part(mapping.products, lambda cells: _product(cells, share)),
         part(mapping.opportunities, lambda cells: _deal(cells, stages, today)),
+        part(mapping.contacts, read_contact),
+        part(mapping.leads, lambda cells: read_lead(cells, mapping.leads)),
+        tuple(whole(one, partial(read_activity, kind=one.kind)) for one in mapping.activities),
     )
 
 
@@ -146,15 +174,24 @@ def _agent(cells: Cells) -> AgentRow:
         checked = people.normal_email(match_key(Channel.EMAIL, email)) if email else None
     except Invalid as error:
         raise cells.wrong("email", error.text) from error
-    return AgentRow(cells.needed("name"), cells.needed("territory"), cells.text("manager"), checked)
+    return AgentRow(cells.needed("name"), cells.text("id"), cells.needed("territory"), cells.text("manager"), checked)
 
 
 def _account(cells: Cells) -> AccountRow:
     name = cells.needed("name")
     return AccountRow(
-        cells.text("id") or name, name, cells.text("industry"), cells.text("region"), cells.whole("employees"),
+        cells.text("id") or name, name, _domain(cells), cells.text("industry"), cells.text("region"), cells.whole("employees"),
         cells.amount("annual_revenue"), cells.text("parent"), cells.text("owner"),
     )  # fmt: skip
+
+
+def _domain(cells: Cells) -> str | None:
+    written = cells.text("domain")
+    try:
+        return None if written is None else normal_domain(written)
+    except Invalid:
+        cells.sheet.findings.add(Text("网址不是域名，未导入", "web sites that are no domain, left out"), cells.place)
+        return None
 
 
 def _product(cells: Cells, floor_share: Decimal | None) -> ProductRow:

@@ -4,14 +4,16 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
-from api.importing.mapping import Column, Mapping
+from api.importing.mapping import Column, FilePart, Mapping
 from api.importing.report import Findings
 from api.importing.tables import Line, Table, read_table, written
 from domain.kernel import Invalid, Money, SalesError, Text, money
@@ -22,6 +24,34 @@ TEXT_LENGTH = 300
 MAX_COUNT = 100_000_000
 EARLIEST, LATEST = date(1970, 1, 1), date(2100, 1, 1)
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "万": 10**4, "亿": 10**8}
+BOOLEANS = dict.fromkeys(("true", "yes", "1", "是", "y"), True) | dict.fromkeys(("false", "no", "0", "否", "n"), False)
+
+
+@lru_cache(maxsize=100_000)
+def read_moment(raw: str, forms: tuple[str, ...], pivot: int) -> datetime | None:
+    """What a cell says by the first format that fits, without a zone where it names none; None where none fits.
+
+    Two-digit years from `pivot` on are of the last century.
+    """
+    for form in forms:
+        try:
+            found = datetime.strptime(raw, form)  # noqa: DTZ007 - the caller knows the zone
+        except ValueError:
+            continue
+        if "%y" in form:
+            found = found.replace(year=(1900 if found.year % 100 >= pivot else 2000) + found.year % 100)
+        if EARLIEST <= found.date() < LATEST:
+            return found
+    return None
+
+
+def read_number(raw: str) -> Decimal | None:
+    """The number that people write: with thousands, a currency's sign, and K, M, B, 万 or 亿; None for anything else."""
+    text = unicodedata.normalize("NFKC", raw).strip("¥$€£元 ")
+    factor = SUFFIXES.get(text[-1:].upper(), 1)
+    text = text[:-1].rstrip() if factor != 1 else text
+    return Decimal(text.replace(",", "")) * factor if NUMBER.fullmatch(text) else None
 
 
 @dataclass(slots=True)
@@ -29,7 +59,7 @@ class Sheet:
     """One file of an export: its rows by field, and those that could not be taken."""
 
     table: Table
-    columns: dict[str, tuple[Column, int | None]]
+    columns: dict[str, tuple[Column, tuple[int, ...]]]
     mapping: Mapping
     findings: Findings
     rejects: list[tuple[Line, Text]] = field(default_factory=list)
@@ -58,35 +88,33 @@ class Sheet:
         return written(self.table.header, sorted(self.rejects, key=lambda pair: pair[0].number))
 
 
-def open_sheet(directory: Path, file: str, fields: BaseModel, mapping: Mapping, findings: Findings) -> Sheet:
-    """Read a file and find the columns that its fields need.
+def open_sheet(directory: Path, part: FilePart, fields: BaseModel, mapping: Mapping, findings: Findings) -> Sheet:
+    """Read a file and find the columns that its fields need; custom fields go by `custom.` and their key.
 
     Raises Invalid for a file that cannot be read and for a column that it does not have, or has twice.
     """
+    file = part.file
     table = read_table(directory / file, delimiter=mapping.delimiter, encoding=mapping.encoding)
     wanted: dict[str, Column] = {name: column for name, column in fields if column is not None}
-    missing = sorted(
-        {column.column for column in wanted.values() if column.column and column.column not in table.header}
-    )
+    wanted |= {f"custom.{key}": column for key, column in part.custom.items()}
+    missing = sorted({name for column in wanted.values() for name in column.names if name not in table.header})
     if missing:
         present, absent = ", ".join(table.header)[:TEXT_LENGTH], ", ".join(missing)
         zh = f"{file} 第 1 行（表头）缺少列：{absent}；现有：{present}"
         raise Invalid(Text(zh, f"{file}, line 1 (header): no column {absent}; there are: {present}"))
-    columns = {name: (column, _position(table, column)) for name, column in wanted.items()}
-    used = {position for _, position in columns.values()}
+    columns = {name: (column, tuple(_position(table, one) for one in column.names)) for name, column in wanted.items()}
+    used = {position for _, positions in columns.values() for position in positions}
     for position, name in enumerate(table.header):
-        if position not in used and name:
+        if position not in used and name and name not in part.ignore:
             findings.add(Text("没有导入的列", "columns that feed nothing"), f"{file}:{name}")
     return Sheet(table, columns, mapping, findings)
 
 
-def _position(table: Table, column: Column) -> int | None:
-    if column.column is None:
-        return None
-    found = [position for position, name in enumerate(table.header) if name == column.column]
+def _position(table: Table, column: str) -> int:
+    found = [position for position, name in enumerate(table.header) if name == column]
     if len(found) > 1:
-        zh = f"{table.file} 的表头有 {len(found)} 个“{column.column}”列"
-        raise Invalid(Text(zh, f"{table.file}: the header has “{column.column}” {len(found)} times"))
+        zh = f"{table.file} 的表头有 {len(found)} 个“{column}”列"
+        raise Invalid(Text(zh, f"{table.file}: the header has “{column}” {len(found)} times"))
     return found[0]
 
 
@@ -115,9 +143,9 @@ class Cells:
         """
         if name not in self.sheet.columns:
             return None
-        column, position = self.sheet.columns[name]
-        raw = (column.constant or "") if position is None else self.line.cells[position].strip()
-        if not raw or raw in self.sheet.mapping.empty:
+        column, positions = self.sheet.columns[name]
+        raw = column.constant or " · ".join(filter(None, (self.line.cells[at].strip() for at in positions)))
+        if not raw or raw in self.sheet.mapping.empty or raw in column.empty:
             return None
         if len(raw) > TEXT_LENGTH:
             raise self.wrong(
@@ -155,10 +183,10 @@ class Cells:
         raw = self.text(name)
         if raw is None:
             return None
-        text = unicodedata.normalize("NFKC", raw).strip("¥$€£元 ")
-        if not NUMBER.fullmatch(text):
+        value = read_number(raw)
+        if value is None:
             raise self.wrong(name, Text(f"“{raw}”不是数字", f"“{raw}” is no number"))
-        value = Decimal(text.replace(",", "")) * self.sheet.columns[name][0].unit
+        value *= self.sheet.columns[name][0].unit
         if value < 0:
             raise self.wrong(name, Text(f"{raw} 为负数", f"{raw} is negative"))
         return value
@@ -191,20 +219,44 @@ class Cells:
 
         Raises Invalid for a day that does not exist, or before 1970 or after 2100.
         """
+        at = self.moment(name)
+        return None if at is None else at.date()
+
+    def moment(self, name: str) -> datetime | None:
+        """The day and time of day in a field, by the first of its formats that fits; None for an empty cell.
+
+        Raises Invalid for a day that does not exist, or before 1970 or after 2100.
+        """
         raw = self.text(name)
         if raw is None:
             return None
-        for form in self.sheet.mapping.dates:
-            try:
-                day = datetime.strptime(raw, form).date()  # noqa: DTZ007 - a day has no zone
-            except ValueError:
-                continue
-            if EARLIEST <= day < LATEST:
-                return day
-        forms = " / ".join(self.sheet.mapping.dates)
-        raise self.wrong(name, Text(f"“{raw}”不是有效日期（{forms}）", f"“{raw}” is no valid date ({forms})"))
+        formats = self.sheet.columns[name][0].dates or self.sheet.mapping.dates
+        found = read_moment(raw, formats, self.sheet.mapping.pivot)
+        if found is None:
+            forms = " / ".join(formats)
+            raise self.wrong(name, Text(f"“{raw}”不是有效日期（{forms}）", f"“{raw}” is no valid date ({forms})"))
+        return found
+
+    def instant(self, name: str) -> datetime | None:
+        """The instant in a field, in the zone of the export's people where it names none; noon UTC for a day alone."""
+        at = self.moment(name)
+        if at is None or at.tzinfo is not None:
+            return at and at.astimezone(UTC)
+        if at.time() == time():
+            return at.replace(hour=12, tzinfo=UTC)
+        return at.replace(tzinfo=ZoneInfo(self.sheet.mapping.users.time_zone)).astimezone(UTC)
+
+    def flag(self, name: str) -> bool | None:
+        """The yes or no in a field; None for an empty cell.
+
+        Raises Invalid for other words.
+        """
+        raw = self.text(name)
+        if raw is not None and raw.lower() not in BOOLEANS:
+            raise self.wrong(name, Text(f"“{raw}”不是是或否", f"“{raw}” is neither yes nor no"))
+        return None if raw is None else BOOLEANS[raw.lower()]
 
     def wrong(self, name: str, what: Text) -> Invalid:
         """The error for a field, which names its column."""
-        column = self.sheet.columns[name][0].column or name
+        column = " · ".join(self.sheet.columns[name][0].names) or name
         return Invalid(Text(f"“{column}”列：{what.zh}", f"column “{column}”: {what.en}"), (column,))

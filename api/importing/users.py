@@ -57,6 +57,29 @@ async def load_users(load: Load) -> tuple[dict[str, Agent], list[ImportedUser]]:
     return sold | own, [ImportedUser(*who, tuple(sorted(held))) for who, held in roles.items()]
 
 
+async def other_names(load: Load, agents: dict[str, Agent]) -> dict[str, Agent]:
+    """By what else an export may call people: the id and address in its own file; the name or address of sellers here.
+
+    A name that two people here have stands for neither.
+    """
+    found: dict[str, Agent] = {}
+    for _, one in load.export.agents.rows if load.export.agents else ():
+        if one.key in agents:
+            found |= {word: agents[one.key] for word in (one.id, one.email) if word}
+    seller = select(User.id, User.name, User.email, RoleGrant.territory_id).join(
+        RoleGrant, RoleGrant.user_id == User.id
+    )
+    rows = (await load.uow.session.execute(seller.where(RoleGrant.role == Role.REP))).all()
+    ids: dict[str, set[UUID]] = defaultdict(set)
+    for row in rows:
+        ids[row.name].add(row.id)
+    for row in rows:
+        agent = Agent(row.id, row.territory_id)
+        for word in (row.email, row.name) if len(ids[row.name]) == 1 else (row.email,):
+            found.setdefault(word, agent)
+    return found
+
+
 async def _add_users(load: Load) -> dict[str, Agent]:
     part, session, source = load.part(load.export.agents), load.uow.session, load.mapping.source
     everybody = (await session.execute(select(User.email, User.id, User.source, User.external_id))).all()
