@@ -419,7 +419,7 @@ class AssistantQueries:
     ) -> AssistantMetrics | None:
         """Measure them."""
         context: Context = info.context
-        async with context.database.read() as connection:
+        async with context.database.read(context.reader) as connection:
             found = await review.metrics(connection, context.reader, since, given(until))
         return AssistantMetrics(
             shown=found.shown, used=found.used, edited=found.edited, rejected=found.rejected, vetoed=found.vetoed, adoption_rate=found.adoption_rate,

@@ -14,7 +14,7 @@ from api.scalars import enum
 from domain import consent
 from domain.accounts import Channel
 from domain.consent import ConsentDecision, ConsentStatus, TrafficLight
-from domain.kernel import Role
+from domain.kernel import SYSTEM, Role
 
 if TYPE_CHECKING:
     from api.accounts import Contact
@@ -66,7 +66,7 @@ async def channel_decisions(context: Context, ids: list[UUID], purpose: str) -> 
 
     Raises Invalid for an unknown purpose.
     """
-    async with context.database.read() as connection:
+    async with context.database.read(SYSTEM) as connection:
         found = await consent.contactability_of(connection, ids, purpose, context.now)
     return {
         id: [

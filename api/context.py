@@ -93,9 +93,12 @@ class Context:
             ends = asyncio.get_running_loop().time() + deadline_seconds + ANSWER_MARGIN_SECONDS
             self.timer.reschedule(max(ends, self.timer.when() or 0.0))
 
-    async def rows(self, statement: Executable) -> Sequence[RowMapping]:
-        """The rows of one statement on its own connection, since siblings resolve concurrently."""
-        async with self.database.read() as connection:
+    async def rows(self, statement: Executable, actor: Actor | None = None) -> Sequence[RowMapping]:
+        """The rows of one statement on its own connection, since siblings resolve concurrently.
+
+        The database keeps them to what the reader may see, or the actor given.
+        """
+        async with self.database.read(actor or self.reader) as connection:
             return (await connection.execute(statement)).mappings().all()
 
     @asynccontextmanager

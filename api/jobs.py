@@ -49,7 +49,7 @@ class Outbox:
 
     async def _batch(self) -> int:
         waiting = select(OutboxEvent.id, OutboxEvent.kind, OutboxEvent.body).where(OutboxEvent.handled_at.is_(None))
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             events = (await connection.execute(waiting.order_by(OutboxEvent.id).limit(OUTBOX_BATCH))).all()
         if not events:
             return 0

@@ -11,7 +11,7 @@ from api.ledger_file import write_ledger
 from api.secret_files import read_key
 from api.settings import Settings
 from domain import ledger
-from domain.kernel import Database, Invalid, Text
+from domain.kernel import SYSTEM, Database, Invalid, Text
 from domain.ledger import AuditEvent, Head, HeadFile, Signer, Verification, VerifiedHead
 
 WHOLE_EVENTS = 20_000
@@ -62,14 +62,14 @@ class Notary:
 
         Raises LedgerProblem for what cannot be read.
         """
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             total = (await connection.execute(select(func.count()).select_from(AuditEvent))).scalar_one()
             return await write_ledger(connection, self._signer.public_key, file, progress, total)
 
     async def head_problem(self) -> Text | None:
         """What is wrong with the newest stored head, seen without reading the ledger: its signature, or the published ones."""
         published = await asyncio.to_thread(self._heads.last)
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             return await ledger.head_problem(connection, self._signer.public_key, published)
 
     async def verify(self) -> Verification:
@@ -108,7 +108,7 @@ class Notary:
             if progress is not None:
                 progress(done, max(total, done))
 
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             return await ledger.verify(
                 connection,
                 self._signer.public_key,

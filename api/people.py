@@ -83,12 +83,12 @@ KINDS = {
 
 
 async def _roles(context: Context, ids: list[UUID]) -> Mapping[UUID, list[Role]]:
-    async with context.database.read() as connection:
+    async with context.database.read(kernel.SYSTEM) as connection:
         return await people.role_codes(connection, ids, context.now)
 
 
 async def _last_used(context: Context, ids: list[UUID]) -> Mapping[UUID, date | None]:
-    async with context.database.read() as connection:
+    async with context.database.read(kernel.SYSTEM) as connection:
         return await people.days_of_use(connection, ids)
 
 

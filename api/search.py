@@ -13,7 +13,7 @@ from api.reads import SHAPES, Node, check_size, computed, load_ref, roots
 from api.scalars import enum
 from domain import accounts
 from domain.accounts import Channel, ContactPoint
-from domain.kernel import Invalid, Language, Ref, Text, rows_visible, search, words
+from domain.kernel import SYSTEM, Invalid, Language, Ref, Text, rows_visible, search, words
 from domain.kernel.search import Hit
 from domain.kernel.words import Piece, Terms
 
@@ -138,7 +138,7 @@ async def _by_address(context: Context, query: str, first: int) -> dict[UUID, Pi
 async def _found(context: Context, query: str, kinds: Sequence[SearchKind], first: int) -> list[SearchHit]:
     entities = {kind.entity: kind for kind in kinds}
     addressed = await _by_address(context, query, first) if SearchKind.CONTACT in kinds else {}
-    async with context.database.read() as connection:
+    async with context.database.read(SYSTEM) as connection:
         hits = await search.search(connection, context.reader, query, entities, first)
     people = [Hit(Ref("Contact", id), 1.0) for id in addressed]
     hits = [*people, *(hit for hit in hits if hit.ref.id not in addressed)][:first]

@@ -153,7 +153,7 @@ def _ask_fingerprint(ask: Ask) -> str:
 
 
 async def _known(desk: Desk, actor: Actor, ask: Ask) -> UUID | None:
-    async with desk.database.read() as connection:
+    async with desk.database.read(SYSTEM) as connection:
         same = (Generation.requested_by_id == actor.user_id) & (Generation.client_key == ask.client_key)
         row = (await connection.execute(select(Generation.id, Generation.input_fingerprint).where(same))).first()
     if row is None:
@@ -168,7 +168,7 @@ async def _known(desk: Desk, actor: Actor, ask: Ask) -> UUID | None:
 
 async def _wait_for(desk: Desk, generation_id: UUID, watch: Watch) -> UUID:
     while True:
-        async with desk.database.read() as connection:
+        async with desk.database.read(SYSTEM) as connection:
             disposition = (
                 await connection.execute(select(Generation.disposition).where(Generation.id == generation_id))
             ).scalar_one()
@@ -178,7 +178,7 @@ async def _wait_for(desk: Desk, generation_id: UUID, watch: Watch) -> UUID:
 
 
 async def _gather(desk: Desk, skill: Skill, actor: Actor, ask: Ask) -> Any:
-    async with desk.database.read() as connection, AsyncSession(connection, expire_on_commit=False) as session:
+    async with desk.database.read(actor) as connection, AsyncSession(connection, expire_on_commit=False) as session:
         return await skill.gather(session, actor, ask, desk.database.clock())
 
 
@@ -317,7 +317,7 @@ async def _other_customers(database: Database, text: str, own: frozenset[str]) -
     for name in sorted(own, key=len, reverse=True):
         said = said.replace(name.lower(), " ")
     named = (func.instr if database.embedded else func.strpos)(literal(said), func.lower(Account.name)) > 0
-    async with database.read() as connection:
+    async with database.read(SYSTEM) as connection:
         names = (await connection.execute(select(Account.name).where(func.length(Account.name) > 1, named))).scalars()
         return frozenset(names) - own
 
@@ -393,7 +393,7 @@ async def close_failed(database: Database, generation_id: UUID, reason: str, wat
 
 async def close_interrupted(database: Database) -> int:
     """At start: end every request that a crash left open as FAILED, and return how many there were."""
-    async with database.read() as connection:
+    async with database.read(SYSTEM) as connection:
         open_ids = (
             (await connection.execute(select(Generation.id).where(Generation.disposition == Disposition.REQUESTED)))
             .scalars()

@@ -51,7 +51,7 @@ class AtOrAbove:
         if not reach.territory_ids:
             return false()
         own = select(Territory.id, Territory.parent_id).where(Territory.id.in_(sorted(reach.territory_ids)))
-        above = own.cte("above", recursive=True)
+        above = own.cte(recursive=True)
         parents = select(Territory.id, Territory.parent_id).join(above, Territory.id == above.c.parent_id)
         return table.c[self.column].in_(select(above.union(parents).c.id))
 

@@ -53,7 +53,7 @@ class DatabaseVectorCache:
 
     async def load(self, fingerprint: str, hashes: Sequence[str]) -> dict[str, Floats]:
         """Those of the asked vectors that are kept."""
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             return await _kept_vectors(connection, fingerprint, hashes)
 
     async def store(self, fingerprint: str, vectors: Mapping[str, Floats]) -> None:
@@ -94,7 +94,7 @@ class Library:
 
     async def refresh(self) -> Stock:
         """Take in what was published and taken back since the last time; nothing is done while nothing has changed."""
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             number = await _publication(connection)
         if number == self._stock.publication:
             return self._stock
@@ -309,7 +309,7 @@ class Library:
         key = (stock.publication, stock.era(now), actor.kind, actor.user_id, actor.reaches, shape)
         allowed = self._allowed.get(key)
         if allowed is None:
-            async with self._database.read() as connection:
+            async with self._database.read(actor) as connection:
                 published = KnowledgeItem.state == KnowledgeState.PUBLISHED
                 seen = select(KnowledgeItem.id).where(published, rows_visible(KnowledgeItem, actor))
                 visible = set((await connection.execute(seen)).scalars())
@@ -347,7 +347,7 @@ def _same(content_hash: str | None, piece: Piece | None) -> bool:
 @asynccontextmanager
 async def _snapshot(database: Database) -> AsyncIterator[AsyncConnection]:
     """A connection whose statements all see the database as of the first one; SQLite's do so by themselves."""
-    async with database.read() as connection:
+    async with database.read(SYSTEM) as connection:
         if not database.embedded:
             await connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection

@@ -65,6 +65,8 @@ async def migrate(url: str, progress: Progress | None = None, *, to: str = "head
         config.attributes |= {"connection": connection, "on_version_apply": applied}
         if to == "base":
             objects.remove(connection)
+        elif before != newest_steps():
+            objects.make_way(connection)
         (command.downgrade if to == "base" else command.upgrade)(config, to)
         changed = stored_steps(connection) != before
         if stored_steps(connection) == newest_steps():

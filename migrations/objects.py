@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from domain.kernel import search, search_engine
+from domain.kernel import row_security, search, search_engine
 
 Progress = Callable[[str], None]
 
@@ -21,10 +21,13 @@ def is_of_models(name: str | None, kind: str, _parents: object = None) -> bool:
 
 
 def install(connection: Connection, progress: Progress | None = None) -> bool:
-    """Make what is not there yet, and the search index anew where the classes declare another; whether that did anything."""
+    """Make what is not there yet, and index and policies anew where the classes declare others; whether that did anything."""
     search_engine.install(connection)
+    walled = not row_security.is_installed(connection)
+    if walled:
+        row_security.install(connection)
     if search.is_filled(connection):
-        return False
+        return walled
     for entity, rows in search.fill(connection):
         if progress is not None:
             progress(f"search: {entity} {rows:,}")
@@ -33,9 +36,15 @@ def install(connection: Connection, progress: Progress | None = None) -> bool:
 
 def is_current(connection: Connection) -> bool:
     """Whether everything is as this release needs it, on a database of the newest schema."""
-    return search.is_filled(connection)
+    return search.is_filled(connection) and row_security.is_installed(connection)
+
+
+def make_way(connection: Connection) -> None:
+    """Take away what stands on columns, so that steps can change them."""
+    row_security.remove(connection)
 
 
 def remove(connection: Connection) -> None:
     """Take everything away."""
+    make_way(connection)
     search_engine.remove(connection)

@@ -83,7 +83,7 @@ async def _like_contacts(context: Context, ids: list[UUID]) -> Mapping[UUID, lis
 
 
 async def _alike(context: Context, shape: Shape, ids: list[UUID]) -> Mapping[UUID, list[Any]]:
-    async with context.database.read() as connection:
+    async with context.database.read(context.reader) as connection:
         found = await accounts.possible_duplicates(connection, context.reader, shape.entity, ids)
     others = list(dict.fromkeys(other for like in found.values() for other in like))
     known = dict(zip(others, await gather(*(load_one(context, shape, other) for other in others)), strict=True))

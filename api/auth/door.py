@@ -79,16 +79,16 @@ class Door:
 
     async def _stands(self, known: _Remembered) -> bool:
         user_id = cast("UUID", known.admission.actor.user_id)
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             return await people.standing(connection, user_id, known.session_id) == known.epoch
 
     async def _by_token(self, token: str, now: datetime) -> _Remembered:
         identity = await self._verifier.identity(token, now)
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             return await _known(connection, now, identity)
 
     async def _by_key(self, token: str, now: datetime) -> _Remembered:
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             key = await people.key_presented(connection, token, now)
             identity = Identity(key.expires_at.timestamp(), user_id=key.user_id)
             known = await _known(connection, now, identity, key.scopes)
@@ -131,7 +131,7 @@ async def issue(database: Database, settings: Settings, email: str) -> str:
     """
     if not settings.signs_tokens:
         raise Conflict(ISSUER_SIGNS)
-    async with database.read() as connection:
+    async with database.read(SYSTEM) as connection:
         actor = await people.sign_in(connection, database.clock(), email=email)
     key = LocalVerifier(read_key(settings.token_key))
     return key.sign(cast("UUID", actor.user_id), database.clock(), timedelta(hours=settings.token_hours))

@@ -111,7 +111,7 @@ class SignIn:
 
     async def _signed_in_name(self, request: Request) -> str | None:
         try:
-            async with self._database.read() as connection:
+            async with self._database.read(SYSTEM) as connection:
                 session = await people.session_of(connection, request.cookies.get(COOKIE, ""), self._database.clock())
                 return (await people.sign_in(connection, self._database.clock(), user_id=session.user_id)).display_name
         except Unauthenticated:
@@ -165,7 +165,7 @@ class SignIn:
 
     async def _access(self, session: str) -> bytes:
         now = self._database.clock()
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             found = await people.session_of(connection, session, now)
         lifetime = min(timedelta(minutes=self._settings.access_minutes), found.ends_at - now)
         told = {
@@ -223,7 +223,7 @@ class SignIn:
             now = self._database.clock()
             started = Started.read(self._tokens, request.cookies.get(OIDC_COOKIE, ""), now)
             email = await self._at().finish(started, dict(request.query_params), self._callback_url(request), now)
-            async with self._database.read() as connection:
+            async with self._database.read(SYSTEM) as connection:
                 user_id = await people.user_id_of(connection, email)
         except SalesError as error:
             response = await self._page(request, error)

@@ -108,9 +108,10 @@ def add(
 def show() -> None:
     """List, one user a line: address, name, kind, state, roles with their contexts."""
     from domain import people
+    from domain.kernel import SYSTEM
 
     async def go(database: "Database") -> "list[Entry]":
-        async with database.read() as connection:
+        async with database.read(SYSTEM) as connection:
             return await people.directory(connection, database.clock())
 
     for user in _result(go):
@@ -267,9 +268,10 @@ def add_key(
 def show_keys(email: Email) -> None:
     """List, one key a line: id, label, scopes, end, state, last day of use."""
     from domain import people
+    from domain.kernel import SYSTEM
 
     async def go(database: "Database") -> "list[KeyEntry]":
-        async with database.read() as connection:
+        async with database.read(SYSTEM) as connection:
             return await people.keys_of(connection, await people.user_id_of(connection, email, any_kind=True))
 
     for key in _result(go):

@@ -11,7 +11,7 @@ from api.reads import looked_up
 from api.scalars import JSON
 from domain import custom_fields
 from domain.custom_fields import KEY_LENGTH, FieldFact
-from domain.kernel import Invalid, Text
+from domain.kernel import SYSTEM, Invalid, Text
 
 
 @strawberry.type(description="What a record holds in one custom field.")
@@ -27,7 +27,7 @@ class CustomFieldValue:
 
 async def declared(context: Context, entities: list[str]) -> dict[str, dict[str, FieldFact]]:
     """The declared fields of several entities by key."""
-    async with context.database.read() as connection:
+    async with context.database.read(SYSTEM) as connection:
         return {entity: await custom_fields.fields_of(connection, entity) for entity in entities}
 
 

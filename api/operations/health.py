@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from api.notary import Notary
 from api.settings import Settings
-from domain.kernel import Database, OutboxEvent, Text
+from domain.kernel import SYSTEM, Database, OutboxEvent, Text
 from domain.ledger import AuditEvent
 from knowledge import Library
 from migrations import newest_steps, stored_steps
@@ -98,7 +98,7 @@ class Health:
             return whole, checks
 
     async def _schema(self) -> str:
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             stored = await connection.run_sync(stored_steps)
         if stored != self._newest:
             raise NotReadyError(Text("数据库结构不是最新的", "the database has another schema"))
@@ -122,7 +122,7 @@ class Health:
     async def _count_waiting(self) -> None:
         unsealed = select(func.count()).select_from(AuditEvent).where(AuditEvent.sealed_at.is_(None))
         unhandled = select(func.count()).select_from(OutboxEvent).where(OutboxEvent.handled_at.is_(None))
-        async with self._database.read() as connection:
+        async with self._database.read(SYSTEM) as connection:
             self._waiting["ledger"] = (await connection.execute(unsealed)).scalar_one()
             self._waiting["outbox"] = (await connection.execute(unhandled)).scalar_one()
 

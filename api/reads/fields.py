@@ -130,7 +130,7 @@ async def _survivors(context: Context, shape: Shape, view: View, ids: list[UUID]
     """The objects into which those with these ids were merged: old links keep working."""
     table = shape.model.__table__
     merged = select(table.c.id, table.c.merged_into_id).where(table.c.id.in_(ids), table.c.merged_into_id.is_not(None))
-    into = {row["id"]: row["merged_into_id"] for row in await context.rows(merged)}
+    into = {row["id"]: row["merged_into_id"] for row in await context.rows(merged, kernel.SYSTEM)}
     objects = await _objects(context, shape, view, view.rows(), sorted(set(into.values()))) if into else []
     found = {one.row_id: one for one in objects}
     return {id: found[survivor] for id, survivor in into.items() if survivor in found}
@@ -146,7 +146,7 @@ async def _objects(context: Context, shape: Shape, view: View, seen: Any, ids: l
     if isinstance(seen, False_):
         return []
     statement = select(*shape.select(view)).where(view.table.c.id.in_(ids), seen)
-    return [shape.build(row, view) for row in await context.rows(statement)]
+    return [shape.build(row, view) for row in await context.rows(statement, view.actor)]
 
 
 async def load_ref(context: Context, ref: Ref) -> Any:

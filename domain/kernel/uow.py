@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from domain.kernel.actors import Actor, ActorKind
+from domain.kernel.actors import SYSTEM, Actor, ActorKind
 from domain.kernel.errors import StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
 from domain.kernel.orm import Base, Record
+from domain.kernel.reader import enter
 from domain.kernel.sqlite import open_engine
 from domain.kernel.values import Ref
 
@@ -288,12 +289,14 @@ class Database:
             yield session
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Open a connection for reading alone.
+    async def read(self, actor: Actor = SYSTEM) -> AsyncIterator[AsyncConnection]:
+        """Open a connection for reading alone; on PostgreSQL the database itself keeps it to what the actor may see.
 
         Raises Unavailable when the database is locked or gone.
         """
         async with _readable_errors(), self.reader.connect() as connection:
+            if not self.embedded and not actor.unrestricted:
+                await enter(connection, actor)
             yield connection
 
     async def close(self) -> None:

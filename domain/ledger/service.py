@@ -280,7 +280,7 @@ async def seal(database: Database, signer: Signer, publish: Publish) -> Head | N
     """
     waiting = select(AuditEvent.seq).where(AuditEvent.sealed_at.is_(None)).limit(1)
     while True:
-        async with database.read() as connection:
+        async with database.read(SYSTEM) as connection:
             idle = (await connection.execute(waiting)).first() is None
             newest = (await connection.execute(_HEAD.order_by(_NEWEST).limit(1))).first()
         if idle:

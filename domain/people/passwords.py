@@ -113,7 +113,7 @@ async def check_password(database: Database, email: str, password: str, place: s
     await _count(database, {pair: PAIR_LIMIT, user: USER_LIMIT, anybody: PLACE_LIMIT})
     kept = select(User.id, Password.hash).join(Password, Password.user_id == User.id)
     known = kept.where(User.email == address, User.disabled_at.is_(None), User.kind == ActorKind.USER)
-    async with database.read() as connection:
+    async with database.read(SYSTEM) as connection:
         found = (await connection.execute(known)).first()
     right = await _matches(unicodedata.normalize("NFKC", password[:MOST_LENGTH]), found.hash if found else None)
     if found is None or not right:

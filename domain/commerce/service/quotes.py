@@ -291,7 +291,7 @@ async def expire_quotes(database: Database) -> int:
     """
     done = 0
     while True:
-        async with database.read() as connection:
+        async with database.read(SYSTEM) as connection:
             over = (Quote.status == QuoteStatus.ISSUED) & (Quote.valid_until < database.clock().date())
             ids = list((await connection.execute(select(Quote.id).where(over).limit(RUN))).scalars())
         if not ids:

@@ -1,0 +1,258 @@
+"""The second wall: what the access rules say, PostgreSQL keeps by itself, for every role, every class and every bound."""
+
+import ast
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import ColumnElement, FromClause, select, text, true, update
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from demo import load as load_demo
+from domain.accounts import Account
+from domain.deals import Opportunity
+from domain.kernel import (
+    SYSTEM,
+    Actor,
+    ActorKind,
+    Base,
+    Database,
+    NotFound,
+    Reach,
+    Role,
+    access,
+    load,
+    new_id,
+    reader,
+    row_security,
+    rows_visible,
+)
+from domain.people import Brand, Territory, User
+from migrations import objects
+from tests.conftest import remove_data
+from tests.factories import Clock, Ids, sign_in
+
+ROOT = Path(__file__).parent.parent
+EMPTY = {
+    "attachments", "audit_events", "saved_views", "service_keys", "generations", "citations", "generation_checks", "generation_feedback",
+    "generation_figures", "generation_sections", "custom_fields", "brands", "consent_receipts", "invoices", "account_team_members",
+}  # fmt: skip
+"""Tables of which the demo company has no rows that everybody's rules would tell apart."""
+
+
+@pytest.fixture(scope="module")
+async def company(shared_database: Database) -> AsyncIterator[Database]:
+    """The demo company with two brands, on a database that has the wall."""
+    if shared_database.embedded:
+        pytest.skip("SQLite has no row security")
+    clock = Clock()
+    shared_database.clock, shared_database.new_id = clock, Ids(clock)
+    try:
+        await load_demo(shared_database, progress=lambda _done, _total: None)
+        await add_brands(shared_database)
+        yield shared_database
+    finally:
+        await remove_data(shared_database)
+
+
+async def add_brands(database: Database) -> None:
+    async with database.open_uow(SYSTEM) as uow:
+        brands = [Brand(id=uow.new_id(), key=key, label_zh=key, label_en=key) for key in ("east", "west")]
+        uow.session.add_all(brands)
+        for brand in brands:
+            uow.note("brand.added", brand)
+    async with database.writer.begin() as connection:
+        ids = list((await connection.execute(select(Account.id).order_by(Account.id))).scalars())
+        for number, id in enumerate(ids):
+            brand_id = [brands[0].id, brands[1].id, None][number % 3]
+            await connection.execute(update(Account.__table__).where(Account.id == id).values(brand_id=brand_id))  # type: ignore[arg-type]
+
+
+async def everybody(database: Database) -> dict[str, Actor]:
+    """Every colleague of the demo company, and every role in every kind of bound."""
+    async with database.read() as connection:
+        people = (
+            (await connection.execute(select(User.email).where(User.disabled_at.is_(None), User.email.is_not(None))))
+            .scalars()
+            .all()
+        )
+        accounts = list((await connection.execute(select(Account.id).order_by(Account.id).limit(4))).scalars())
+        brands = list((await connection.execute(select(Brand.id).order_by(Brand.key))).scalars())
+        territories = list((await connection.execute(select(Territory.id).order_by(Territory.key).limit(3))).scalars())
+    actors = {email: await sign_in(database, email) for email in people}
+    lei = actors["lei.zhang@example.com"]
+    for role in (Role.REP, Role.MANAGER, Role.SALES_OPS, Role.FINANCE, Role.LEGAL, Role.CSM):
+        bounds = {
+            "accounts": (Reach(role, account_ids=frozenset(accounts[:2])),),
+            "brand": (Reach(role, frozenset(territories), frozenset(brands[:1])),),
+            "both": (Reach(role, brand_ids=frozenset(brands), account_ids=frozenset(accounts)),),
+            "two": (
+                Reach(role, frozenset(territories[:1]), frozenset(brands[:1])),
+                Reach(role, frozenset(territories[1:]), frozenset(brands[1:])),
+                Reach(Role.AUDITOR),
+            ),
+        }
+        actors |= {f"{role.value} {name}": replace(lei, reaches=reaches) for name, reaches in bounds.items()}
+    actors["nobody"] = Actor(ActorKind.USER)
+    actors["no roles"] = replace(lei, reaches=())
+    actors["assistant"] = replace(lei, kind=ActorKind.ASSISTANT)
+    return actors
+
+
+async def behind_the_wall(database: Database, model: type[Base], actor: Actor) -> set[UUID]:
+    """What an actor reads where no predicate is in the statement."""
+    async with database.read(actor) as connection:
+        return set((await connection.execute(select(model.__table__.c.id))).scalars())
+
+
+async def by_the_rules(database: Database, model: type[Base], actor: Actor) -> set[UUID]:
+    async with database.read(SYSTEM) as connection:
+        seen = select(model.__table__.c.id).where(rows_visible(model, actor))
+        return set((await connection.execute(seen)).scalars())
+
+
+async def test_the_wall_and_the_rules_say_the_same_of_everybody_and_everything(company: Database) -> None:
+    actors, sizes = await everybody(company), dict[str, set[int]]()
+    for model in row_security.protected():
+        for who, actor in actors.items():
+            expected = await by_the_rules(company, model, actor)
+            assert await behind_the_wall(company, model, actor) == expected, (who, model.__tablename__)
+            sizes.setdefault(model.__tablename__, set()).add(len(expected))
+    told_apart = {table for table, found in sizes.items() if len(found) > 1}
+    assert told_apart >= sizes.keys() - EMPTY
+
+
+async def test_who_says_nothing_sees_nothing(company: Database) -> None:
+    for model in row_security.protected():
+        async with company.reader.connect() as connection:
+            await connection.execute(text("SELECT set_config('role', 'sortie_reader', true)"))
+            assert (await connection.execute(select(model.__table__.c.id))).all() == [], model
+
+
+async def test_what_declares_no_access_is_out_of_reach(company: Database) -> None:
+    lei = await sign_in(company, "lei.zhang@example.com")
+    undeclared = Base.metadata.tables.keys() - {model.__tablename__ for model in row_security.protected()}
+    assert undeclared >= {"person_keys", "ledger_heads", "outbox_events", "client_keys"}
+    for table in sorted(undeclared):
+        async with company.read(lei) as connection:
+            with pytest.raises(DBAPIError, match="permission denied"):
+                await connection.execute(text(f"SELECT 1 FROM {table}"))
+
+
+async def test_a_reader_cannot_write(company: Database) -> None:
+    lei = await sign_in(company, "lei.zhang@example.com")
+    for statement in (
+        "UPDATE accounts SET name = ''",
+        "DELETE FROM accounts",
+        "INSERT INTO brands (id) VALUES (gen_random_uuid())",
+    ):
+        async with company.read(lei) as connection:
+            with pytest.raises(DBAPIError, match="permission denied"):
+                await connection.execute(text(statement))
+
+
+async def test_a_connection_that_goes_back_to_the_pool_forgets_who_asked(company: Database) -> None:
+    lei = await sign_in(company, "lei.zhang@example.com")
+    for _ in range(20):
+        async with company.read(lei) as connection:
+            assert (await connection.execute(text("SELECT current_user"))).scalar_one() == reader.READER
+        async with company.read(SYSTEM) as connection:
+            said = "SELECT current_user, current_setting('sortie.actor', true)"
+            user, actor = (await connection.execute(text(said))).one()
+            assert user != reader.READER
+            assert not actor
+
+
+@contextmanager
+def without_the_rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The application's predicate switched off: every row is visible to it."""
+
+    def everything(_model: type[Base], _actor: Actor, _source: FromClause, _rule_of: object) -> ColumnElement[bool]:
+        return true()
+
+    access._rows_of_class.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(access, "_joined", everything)
+        yield
+    access._rows_of_class.cache_clear()
+
+
+async def test_a_lookup_in_a_unit_of_work_stands_before_the_wall(
+    company: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lei = await sign_in(company, "lei.zhang@example.com")
+    everything = await by_the_rules(company, Opportunity, SYSTEM)
+    mine = await by_the_rules(company, Opportunity, lei)
+    assert mine < everything
+    with without_the_rules(monkeypatch):
+        async with company.open_uow(lei) as uow:
+            for id in sorted(mine)[:3]:
+                assert (await load(uow.session, lei, Opportunity, id, lock=True)).id == id
+            for id in (*sorted(everything - mine)[:3], new_id()):
+                with pytest.raises(NotFound):
+                    await load(uow.session, lei, Opportunity, id, lock=True)
+            assert await load(uow.session, SYSTEM, Opportunity, min(everything - mine)) is not None
+
+
+async def test_without_the_policies_the_predicate_stood_alone(company: Database) -> None:
+    """What the first test finds is the policies' doing."""
+    lei = await sign_in(company, "lei.zhang@example.com")
+    everything, mine = await by_the_rules(company, Account, SYSTEM), await by_the_rules(company, Account, lei)
+    async with company.writer.begin() as connection:
+        await connection.execute(text("ALTER TABLE accounts DISABLE ROW LEVEL SECURITY"))
+    try:
+        assert await behind_the_wall(company, Account, lei) == everything != mine
+    finally:
+        async with company.writer.begin() as connection:
+            await connection.execute(text("ALTER TABLE accounts ENABLE ROW LEVEL SECURITY"))
+    assert await behind_the_wall(company, Account, lei) == mine
+
+
+async def test_the_wall_is_put_up_anew_when_the_declarations_change(company: Database) -> None:
+    assert await migrations.is_current(company.url)
+    async with company.writer.begin() as connection:
+        await connection.execute(text("COMMENT ON SCHEMA sortie_rules IS 'of an earlier release'"))
+        await connection.execute(text("DROP POLICY sortie_rows ON accounts"))
+    assert not await migrations.is_current(company.url)
+    assert await migrations.migrate(company.url)
+    assert await migrations.is_current(company.url)
+    assert not await migrations.migrate(company.url)
+    lei = await sign_in(company, "lei.zhang@example.com")
+    assert await behind_the_wall(company, Account, lei) == await by_the_rules(company, Account, lei) != set()
+
+
+async def test_the_wall_comes_down_and_goes_up(company: Database) -> None:
+    async with company.writer.begin() as connection:
+        await connection.run_sync(row_security.remove)
+        schemas = text("SELECT count(*) FROM pg_namespace WHERE nspname = 'sortie_rules'")
+        assert (await connection.execute(schemas)).scalar_one() == 0
+        await connection.run_sync(objects.install)
+        assert (await connection.execute(schemas)).scalar_one() == 1
+
+
+# ---- pure ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_class_that_declares_access_has_a_wall() -> None:
+    said = "\n".join(row_security.script())
+    for model in row_security.protected():
+        assert f"CREATE POLICY sortie_rows ON {model.__tablename__} FOR SELECT TO sortie_reader" in said
+    assert str(row_security.USER) not in said
+    assert row_security.digest() == row_security.digest()
+
+
+def test_the_product_says_as_whom_it_reads() -> None:
+    """A read without an actor is the system's: each such place says so."""
+    bare = []
+    for storey in ("api", "assistant", "knowledge", "domain"):
+        for file in sorted((ROOT / storey).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "read":
+                    of = ast.unparse(node.func.value)
+                    if of.endswith("database") and not node.args:
+                        bare.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert bare == []
