@@ -7,6 +7,7 @@ from typing import Any
 
 from graphql import ArgumentNode, GraphQLError, ObjectFieldNode, StringValueNode, Visitor, visit
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext
 
 from api.context import Context
@@ -15,6 +16,11 @@ from domain.kernel import ErrorCode, Invalid, SalesError, Text
 log = logging.getLogger("sortie.api")
 
 BUG = Text("服务器内部错误，请把编号 {} 告诉管理员", "an internal error: tell your administrator the number {}")
+
+NOT_HERE = Text(
+    "这种操作不能以此方式请求，或没有这个名称的操作",
+    "this kind of operation is not asked for in this way, or there is none of that name",
+)
 
 
 def report(error: GraphQLError, context: Context) -> None:
@@ -26,6 +32,9 @@ def report(error: GraphQLError, context: Context) -> None:
     elif isinstance(cause, GraphQLError):
         error.message = _HINT.sub("", error.message)
         error.extensions = {"code": ErrorCode.INVALID.value} | (cause.extensions or {})
+    elif isinstance(cause, InvalidOperationTypeError | CannotGetOperationTypeError):
+        error.message = NOT_HERE.words(context.language)
+        error.extensions = {"code": ErrorCode.INVALID.value}
     else:
         log.error("bug %s", context.correlation_id, exc_info=cause)
         error.message = BUG.words(context.language).format(context.correlation_id)

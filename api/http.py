@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
-from api.bodies import EVENTS, JSON, RESPONSE_JSON, Asked, Refused, media_type, read
+from api.bodies import EVENTS, JSON, RESPONSE_JSON, Asked, Refused, media_type, read, taken
 from api.context import Context, preferred_language
 from api.settings import Settings
 from domain.kernel import ErrorCode, Language, RateLimited, SalesError, Text
@@ -45,6 +45,8 @@ PAGE_POLICY = (
 STATUS = {ErrorCode.UNAUTHENTICATED: 401, ErrorCode.RATE_LIMITED: 429, ErrorCode.UNAVAILABLE: 503}
 INIT_SECONDS = 10
 SOCKET_OPERATIONS = 100
+REASON_BYTES = 120
+"""A closing frame holds 123."""
 GONE = 499
 """What nginx logs for a client that did not wait; nobody receives it."""
 
@@ -53,6 +55,7 @@ FOREIGN = Text(
     "不接受来自其他网站的请求；可在 SORTIE_CORS_ORIGINS 中允许",
     "requests from other sites are not taken; SORTIE_CORS_ORIGINS allows some",
 )
+AT_ONCE = Text("同一连接上进行中的操作太多", "too many operations are under way on this socket")
 NO_METHOD = Text("GraphQL 只支持 GET 和 POST", "GraphQL is asked by GET or POST")
 NO_OPERATION = Text(
     "没有名为 {name} 的操作，或需要指定 operationName", "there is no operation {name}, or operationName is needed"
@@ -86,11 +89,42 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Any, None]):
                 end.cancel()
 
     async def handle_message(self, message: Any) -> None:
-        """Take one message; what is no JSON object closes the socket."""
-        if isinstance(message, dict):
-            await super().handle_message(cast("Any", message))
+        """Take one message; what is none closes the socket, an operation that is not taken is refused with a code."""
+        kind = message.get("type") if isinstance(message, dict) else None
+        asks = kind == "subscribe"
+        if not isinstance(message, dict) or (
+            kind in {"subscribe", "complete"} and not isinstance(message.get("id"), str)
+        ):
+            await self.handle_invalid_message("a message is a JSON object with a text for an id")
+        elif asks and not isinstance(message.get("payload"), dict):
+            await self.handle_invalid_message("the payload of subscribe is a JSON object")
+        elif asks and self.connection_acknowledged and (error := self._refusal(message)):
+            await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
         else:
-            await self.handle_invalid_message("a message is a JSON object")
+            await super().handle_message(cast("Any", message))
+
+    def _refusal(self, message: dict[str, Any]) -> GraphQLError | None:
+        try:
+            taken(message["payload"])
+        except Refused as refused:
+            words = refused.text.words(self.context["language"])
+            return GraphQLError(words, extensions={"code": refused.code.value})
+        if len(self.operations) >= SOCKET_OPERATIONS and message["id"] not in self.operations:
+            words = AT_ONCE.words(self.context["language"])
+            return GraphQLError(words, extensions={"code": ErrorCode.RATE_LIMITED.value})
+        return None
+
+    async def handle_invalid_message(self, error_message: str) -> None:
+        """Close the socket; the reason fits into the frame that carries it."""
+        await super().handle_invalid_message(_reason(error_message))
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
+        reason = BaseGraphQLTransportWSHandler._get_pre_execution_close_reason(error)  # noqa: SLF001 - what we shorten
+        return None if reason is None else _reason(reason)
+
+    async def _send_result_stream(self, operation: Operation[Any, None], result_source: Any) -> None:
+        await super()._send_result_stream(operation, _in_time(result_source, self.context))
 
     async def run_operation(self, operation: Operation[Any, None]) -> None:
         """Run one operation with a context of its own."""
@@ -193,10 +227,7 @@ class Endpoint(GraphQL[Any, None]):
         try:
             result = await _while_connected(run(), request, context)
         except TimeoutError as error:
-            words = Text(
-                TOO_LATE.zh.format(seconds=context.limits.seconds), TOO_LATE.en.format(seconds=context.limits.seconds)
-            )
-            raise Refused(504, ErrorCode.UNAVAILABLE, words) from error
+            raise Refused(504, ErrorCode.UNAVAILABLE, _too_late(context)) from error
         except CannotGetOperationTypeError as error:
             name = f"“{asked.operation_name}”" if asked.operation_name else ""
             words = Text(NO_OPERATION.zh.format(name=name), NO_OPERATION.en.format(name=name))
@@ -219,7 +250,8 @@ class Endpoint(GraphQL[Any, None]):
             raise Refused(
                 400, ErrorCode.INVALID, Text(NO_OPERATION.zh.format(name=""), NO_OPERATION.en.format(name=""))
             ) from error
-        response = await self._create_streaming_response(request, result, EventStream.protocol, sub_response)
+        results: Any = _in_time(result, context)
+        response = await self._create_streaming_response(request, results, EventStream.protocol, sub_response)
         response.headers.update(SAFE)
         return response
 
@@ -265,6 +297,36 @@ class Endpoint(GraphQL[Any, None]):
     def is_websocket_request(self, request: Request | WebSocket) -> TypeGuard[WebSocket]:
         """Whether this is a socket."""
         return isinstance(request, WebSocket)
+
+
+def _reason(words: str) -> str:
+    return words.encode()[:REASON_BYTES].decode("utf-8", "ignore")
+
+
+async def _in_time(results: AsyncGenerator[Any, None], context: Context) -> AsyncGenerator[Any, None]:
+    """Each result as it comes; an operation whose first one takes too long ends with the error that says so.
+
+    The limits take the time off a subscription as soon as they know that it is one.
+    """
+    waiting: float | None = context.limits.seconds
+    while True:
+        try:
+            async with asyncio.timeout(waiting) as timer:
+                context.timer = timer if waiting else None
+                result = await anext(results)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            words = _too_late(context).words(context.language)
+            yield ExecutionResult(None, [GraphQLError(words, extensions={"code": ErrorCode.UNAVAILABLE.value})])
+            return
+        yield result
+        waiting = None
+
+
+def _too_late(context: Context) -> Text:
+    seconds = context.limits.seconds
+    return Text(TOO_LATE.zh.format(seconds=seconds), TOO_LATE.en.format(seconds=seconds))
 
 
 async def _close_after(seconds: float, close: Callable[[int, str], Awaitable[None]]) -> None:

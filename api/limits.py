@@ -319,6 +319,8 @@ class Limited(SchemaExtension):
         document, context = running.graphql_document, running.context
         if document is not None and running.pre_execution_errors is None:
             context.changes = running.operation_type is OperationType.MUTATION
+            if running.operation_type is OperationType.SUBSCRIPTION and context.timer is not None:
+                context.timer.reschedule(None)
             measure = self._measured(document)
             self._cost = measure.cost
             excess = first_excess(measure, context.limits, context.language, signed_in=context.actor is not None)

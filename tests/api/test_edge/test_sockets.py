@@ -4,12 +4,15 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from api.http import SOCKET_OPERATIONS, SocketHandler
+from domain.kernel import Language
 from tests.api.test_edge.conftest import Edge
 from tests.installation import Home, running
 
@@ -132,3 +135,76 @@ def test_what_is_sent_is_text_and_limits_hold(edge: Edge) -> None:
         told = socket.recv()
         assert isinstance(told, str)
         assert json.loads(told)["payload"][0]["extensions"]["code"] == "TOO_COSTLY"
+
+
+SUBSCRIBE = {"type": "subscribe", "id": "1", "payload": QUERY}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": 1}, {"id": [1]}, {"id": {}}, {"id": None}, {"payload": None}, {"payload": "x"}, {"payload": []}, {"type": "complete", "id": []},
+        {"type": "类" * 500}, {"payload": {"query": "{viewer " + "名" * 500}}, {"payload": {"query": '{viewer "' + "x" * 500 + '"}'}},
+    ],
+)  # fmt: skip
+def test_4400_for_messages_with_parts_of_the_wrong_kind(edge: Edge, changed: dict[str, Any]) -> None:
+    """Without the look at them a list for an id, or a reason longer than a frame, is a bug in our log and a 1011."""
+    with opened(edge.address) as socket:
+        begin(socket, edge.token)
+        send(socket, **(SUBSCRIBE | changed))
+        assert closed_with(socket) == 4400
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {}, {"query": 1}, {"query": None}, {"query": "  "}, {**QUERY, "variables": []}, {**QUERY, "variables": "x"}, {**QUERY, "operationName": 1},
+        {**QUERY, "extensions": {"persistedQuery": {"version": 1, "sha256Hash": "ab"}}},
+    ],
+)  # fmt: skip
+def test_an_operation_that_is_none_is_refused_and_the_socket_goes_on(edge: Edge, payload: dict[str, Any]) -> None:
+    """The library hands whatever it finds on: unknown hashes would be ignored, and a number for a query a bug."""
+    with opened(edge.address) as socket:
+        begin(socket, edge.token)
+        send(socket, **(SUBSCRIBE | {"payload": payload}))
+        told = json.loads(socket.recv())
+        assert (told["type"], told["payload"][0]["extensions"]["code"]) == ("error", "INVALID")
+        send(socket, **SUBSCRIBE)
+        assert json.loads(socket.recv())["payload"]["data"] == {"viewer": {"name": "张磊"}}
+
+
+def test_an_operation_on_a_socket_or_stream_has_a_time_too(edge_home: Home) -> None:
+    """The library sets none: a query by socket would run for as long as it likes."""
+    with running(edge_home, SORTIE_LIMITS='{"seconds": 0.000001}') as address:
+        token = edge_home.run("token", "lei.zhang@example.com").stdout.strip()
+        with opened(address) as socket:
+            begin(socket, token)
+            send(socket, **SUBSCRIBE)
+            errors = json.loads(socket.recv())["payload"]["errors"]
+            assert errors[0]["extensions"]["code"] == "UNAVAILABLE"
+        headers = {"accept": "text/event-stream", "authorization": f"Bearer {token}"}
+        streamed = httpx2.post(f"http://{address}/graphql", json=QUERY, headers=headers)
+        assert '"code":"UNAVAILABLE"' in streamed.text
+
+
+def test_a_stream_by_get_never_changes(edge: Edge) -> None:
+    mutation = 'mutation{logActivity(input:{clientKey:"1",relatedToId:"x",kind:CALL,subject:"x"}){errors{code}}}'
+    answer = httpx2.get(edge.url, params={"query": mutation}, headers={**edge.bearer, "accept": "text/event-stream"})
+    assert '"data":null' in answer.text
+    assert '"code":"INVALID"' in answer.text
+    named = {"query": "query a{__typename}", "operationName": "b"}
+    absent = httpx2.get(edge.url, params=named, headers={**edge.bearer, "accept": "text/event-stream"})
+    assert '"code":"INVALID"' in absent.text
+
+
+def test_so_many_operations_and_no_more_at_once() -> None:
+    """Counted by the handler itself, since no operation here lasts long enough to fill a socket."""
+    handler = object.__new__(SocketHandler)
+    handler.context = {"language": Language.ZH}
+    handler.operations = {str(number): cast("Any", None) for number in range(SOCKET_OPERATIONS)}
+    refused = handler._refusal(SUBSCRIBE | {"id": "new"})
+    assert refused is not None
+    assert refused.extensions == {"code": "RATE_LIMITED"}
+    assert handler._refusal(SUBSCRIBE | {"id": "1"}) is None, "an id in use is 4409"
+    handler.operations.popitem()
+    assert handler._refusal(SUBSCRIBE | {"id": "new"}) is None
