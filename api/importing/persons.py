@@ -1,7 +1,6 @@
 """What the rows of contacts, leads and activities say."""
 
 import re
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +11,6 @@ from domain.activities import ActivityKind
 from domain.kernel import Invalid, Text
 from domain.leads import LeadStatus
 
-CHINESE = re.compile("[\u2e80-\ufaff]+")
 CHINESE = re.compile("[\u2e80-\ufaff]+")
 LINKS = ("opportunity", "lead", "contact", "account")
 Point = tuple[Channel, str, str]
