@@ -1,5 +1,6 @@
 """Search over records: what each mapped class lets be found is kept as tokens beside it, in the commit of every change."""
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Index,
     Integer,
     Select,
@@ -18,8 +20,6 @@ from sqlalchemy import (
     delete,
     event,
     exists,
-    false,
-    func,
     insert,
     inspect,
     or_,
@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapped, ORMExecuteState, Session, UOWTransaction, mapped_column
 
 from domain.kernel import search_engine
-from domain.kernel.access import declared, field_visible, rows_visible
+from domain.kernel.access import declared, field_visible, may_read, rows_visible
 from domain.kernel.actors import Actor, Role
 from domain.kernel.orm import ERASED, Base
 from domain.kernel.values import Ref, fingerprint
@@ -39,7 +39,9 @@ from domain.kernel.words import WORDS_VERSION, terms, tokens
 
 LIMIT = 100
 TITLE_WEIGHT, TEXT_WEIGHT = 1.0, 0.5
-FILL_BATCH = 2_000
+FILL_BATCH = 10_000
+BEST, TAIL_BITS = 127, 56
+"""Ranks go from 0 to BEST; two rows of a million have the same tail once in 100,000 installations."""
 _REASON = "derived from rows that have their own notes, and made anew from them at any time"
 
 
@@ -50,11 +52,11 @@ class SearchText(Base):
     __unledgered__ = _REASON
     __stays__ = "it goes with the record whose words it holds"
 
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False)
+    """Its rank in the high bits, so that the best come first in the order of ids; below it what tells rows apart."""
     kind: Mapped[str]
     record_id: Mapped[UUID]
     part: Mapped[str]
-    score: Mapped[float]
     tokens: Mapped[str]
 
     __table_args__ = (Index("ix_search_texts_record", "record_id"),)
@@ -128,11 +130,16 @@ def _texts(model: type[Base], id: UUID, values: Mapping[str, Any] | RowMapping) 
         if any(_words(values.get(column)) for column in part.extra):
             text = "\n".join(_words(values.get(column)) for column in part.columns)
             if found := tokens(text):
-                # Every hit has every word asked for: the shorter the text, the more of it the query says.
-                score = part.weight / (1 + math.log1p(len(text) / 10))
                 yield {
-                    "kind": model.entity(), "record_id": id, "part": part.name, "score": round(score, 4), "tokens": " ".join(found),
+                    "id": _id(part, id, len(text)), "kind": model.entity(), "record_id": id, "part": part.name, "tokens": " ".join(found),
                 }  # fmt: skip
+
+
+def _id(part: Part, record_id: UUID, length: int) -> int:
+    # Every hit has every word asked for: the shorter the text, the more of it the query says.
+    rank = round(BEST * part.weight / (1 + math.log1p(length / 10)))
+    tail = hashlib.blake2b(record_id.bytes + part.name.encode(), digest_size=TAIL_BITS // 8).digest()
+    return rank << TAIL_BITS | int.from_bytes(tail)
 
 
 def _words(value: Any) -> str:
@@ -144,18 +151,22 @@ def _is_changed(row: Base) -> bool:
     return any(attributes[column].history.has_changes() for column in row.__searched__)
 
 
+def _keep(connection: Connection, texts: Iterable[dict[str, Any]]) -> None:
+    if rows := list(texts):
+        connection.execute(insert(SearchText), rows)
+
+
 @event.listens_for(Session, "after_flush")
 def _follow_flush(session: Session, _context: UOWTransaction) -> None:
     new = [row for row in session.new if row.__searched__]
     changed = [row for row in session.dirty if row.__searched__ and _is_changed(row)]
     gone = [*changed, *(row for row in session.deleted if row.__searched__)]
-    texts = [text for row in (*new, *changed) for text in _texts(type(row), row.id, row.__dict__)]
-    if gone or texts:
-        connection = session.connection()
-        if gone:
-            connection.execute(delete(SearchText).where(SearchText.record_id.in_([row.id for row in gone])))
-        if texts:
-            connection.execute(insert(SearchText), texts)
+    if gone:
+        ids = [row.id for row in gone]
+        session.connection().execute(delete(SearchText).where(SearchText.record_id.in_(ids)))
+    if new or changed:
+        texts = (text for row in (*new, *changed) for text in _texts(type(row), row.id, row.__dict__))
+        _keep(session.connection(), texts)
 
 
 @event.listens_for(Session, "do_orm_execute")
@@ -167,8 +178,7 @@ def _follow_bulk(state: ORMExecuteState) -> None:
         return
     rows = state.parameters if isinstance(state.parameters, Sequence) else None
     if state.is_insert and rows is not None:
-        if texts := [text for row in rows for text in _texts(model, row["id"], row)]:
-            state.session.connection().execute(insert(SearchText), texts)
+        _keep(state.session.connection(), (text for row in rows for text in _texts(model, row["id"], row)))
     elif state.is_insert or state.is_delete or _sets(state) & model.__searched__.keys():
         raise UnindexedChangeError(f"a bulk statement on {model.__name__} which the search index cannot follow")
 
@@ -208,8 +218,7 @@ def fill(connection: Connection) -> Iterator[tuple[str, int]]:
     for name, model in searched().items():
         done = 0
         for rows in _batches(connection, model):
-            if texts := [text for row in rows for text in _texts(model, row["id"], row)]:
-                connection.execute(insert(SearchText), texts)
+            _keep(connection, (text for row in rows for text in _texts(model, row["id"], row)))
             done += len(rows)
             yield name, done
     connection.execute(insert(SearchDeclaration), [{"digest": declaration()}])
@@ -245,35 +254,36 @@ async def search(
     A word matches whole, the query's last one by its beginning. Equal ones come newest first; there are at most LIMIT.
     """
     asked = terms(query)
-    models = tuple(model for name, model in searched().items() if name in frozenset(kinds))
+    wanted = frozenset(kinds)
+    models = tuple(model for name, model in searched().items() if name in wanted and may_read(model, actor))
     if not asked or not models:
         return []
     dialect = connection.dialect.name
-    found = await connection.execute(_statement(models, actor, dialect), {"terms": search_engine.written(asked, dialect), "first": min(first, LIMIT)})  # fmt: skip
-    return [Hit(Ref(row.kind, row.record_id), row.score) for row in found]
+    parts = max(len(parts_of(model)) for model in models)
+    # A record may be found by each of its parts, and counts once.
+    bound = {"terms": search_engine.written(asked, dialect), "first": min(first, LIMIT) * parts}
+    best: dict[Ref, float] = {}
+    for row in await connection.execute(_statement(models, actor, dialect), bound):
+        best.setdefault(Ref(row.kind, row.record_id), round((row.id >> TAIL_BITS) / BEST, 2))
+    hits = sorted((Hit(ref, score) for ref, score in best.items()), key=lambda hit: (-hit.score, -hit.ref.id.int))
+    return hits[: min(first, LIMIT)]
 
 
 @lru_cache(maxsize=1024)
 def _statement(models: tuple[type[Base], ...], actor: Actor, dialect: str) -> Select[Any]:
-    """One statement for all classes: the index is asked once, and each row that it names is looked at by the class's rules."""
+    """One statement for all classes: the index is asked once, and each row that it names is looked at by its class's rules."""
     texts = SearchText.__table__
-    columns = (texts.c.kind, texts.c.record_id, texts.c.part, texts.c.score)
-    named = [model.entity() for model in models]
-    met = select(*columns).where(search_engine.matching(texts, dialect), texts.c.kind.in_(named)).cte("met")
-    met = met.prefix_with("MATERIALIZED")
-    best = func.max(met.c.score).label("score")
-    statement = select(met.c.kind, met.c.record_id, best).where(or_(*(_seen(model, actor, met) for model in models)))
-    ordered = statement.group_by(met.c.kind, met.c.record_id).order_by(best.desc(), met.c.record_id.desc())
-    return ordered.limit(search_engine.FIRST)
+    seen = [_seen(model, actor, texts) for model in models]
+    return search_engine.ranked(texts, dialect).where(or_(*seen))
 
 
-def _seen(model: type[Base], actor: Actor, met: Any) -> ColumnElement[bool]:
+def _seen(model: type[Base], actor: Actor, texts: FromClause) -> ColumnElement[bool]:
     """The condition for index rows of parts of a class that the actor sees."""
     table = model.__table__
     shown = [(part.name, _shown(model, part, actor)) for part in parts_of(model)]
-    parts = or_(false(), *(and_(met.c.part == name, seen) for name, seen in shown))
-    row = select(1).select_from(table).where(table.c.id == met.c.record_id, rows_visible(model, actor), parts)
-    return and_(met.c.kind == model.entity(), exists(row.correlate(met)))
+    parts = or_(*(and_(texts.c.part == name, seen) for name, seen in shown))
+    row = select(1).select_from(table).where(table.c.id == texts.c.record_id, rows_visible(model, actor), parts)
+    return and_(texts.c.kind == model.entity(), exists(row.correlate(texts)))
 
 
 def _shown(model: type[Base], part: Part, actor: Actor) -> ColumnElement[bool]:

@@ -1,12 +1,15 @@
 """What is particular to each database about search over records: SQLite's FTS5, and PostgreSQL's text search with GIN."""
 
+from typing import Any
+
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     Boolean,
-    ColumnElement,
     Connection,
     Dialect,
     FromClause,
+    Select,
     bindparam,
     cast,
     column,
@@ -23,7 +26,6 @@ from domain.kernel.words import Terms
 TABLES = frozenset({"search_index", "search_index_data", "search_index_idx", "search_index_config"})
 """What FTS5 makes of its table; no mapped class stands for these."""
 INDEXES = frozenset({"ix_search_texts_tokens"})
-FIRST: BindParameter[int] = bindparam("first", type_=Integer())
 _VECTOR = "array_to_tsvector(string_to_array(tokens, ' '))"
 _SECURE_DELETE = (3, 42)
 """The SQLite from which on FTS5 can take out what is deleted at once."""
@@ -78,13 +80,19 @@ def purge(connection: Connection) -> None:
     connection.exec_driver_sql("PRAGMA secure_delete=FAST")
 
 
-def matching(texts: FromClause, dialect: str) -> ColumnElement[bool]:
-    """The condition for rows that have the terms which are bound as `terms`, as `written` writes them."""
+def ranked(texts: FromClause, dialect: str) -> Select[Any]:
+    """The rows that have the terms bound as `terms`, in the words of `written`; the highest id first, at most `first`.
+
+    FTS5 gives them in this order by itself, so that a reader's rules are asked only until there are enough.
+    """
     asked: BindParameter[str] = bindparam("terms", type_=String())
+    rows = select(texts.c.id, texts.c.kind, texts.c.record_id).limit(bindparam("first", type_=Integer()))
     if dialect == "sqlite":
-        index = table("search_index", column("rowid", Integer()), column("search_index", String()))
-        return texts.c.id.in_(select(index.c.rowid).where(index.c.search_index.match(asked)))
-    return literal_column(_VECTOR, type_=TSVECTOR()).op("@@", return_type=Boolean())(cast(asked, TSQUERY()))
+        index = table("search_index", column("rowid", BigInteger()), column("search_index", String()))
+        joined = rows.select_from(index.join(texts, texts.c.id == index.c.rowid))
+        return joined.where(index.c.search_index.match(asked)).order_by(index.c.rowid.desc())
+    vector = literal_column(_VECTOR, type_=TSVECTOR())
+    return rows.where(vector.op("@@", return_type=Boolean())(cast(asked, TSQUERY()))).order_by(texts.c.id.desc())
 
 
 def written(asked: Terms, dialect: str) -> str:

@@ -54,11 +54,10 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('digest', name=op.f('pk_search_declarations'))
     )
     op.create_table('search_texts',
-    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=False, nullable=False),
     sa.Column('kind', sa.Text(), nullable=False),
     sa.Column('record_id', sa.Uuid(), nullable=False),
     sa.Column('part', sa.Text(), nullable=False),
-    sa.Column('score', sa.Double(), nullable=False),
     sa.Column('tokens', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_search_texts'))
     )
@@ -308,8 +307,8 @@ def upgrade() -> None:
         batch_op.create_index('ix_quotes_status', ['status', 'valid_until'], unique=False)
         batch_op.create_unique_constraint(batch_op.f('uq_quotes_number_revision'), ['number', 'revision'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_approved_by_id'), 'users', ['approved_by_id'], ['id'])
-        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
         batch_op.create_foreign_key(batch_op.f('fk_quotes_revises_id'), 'quotes', ['revises_id'], ['id'])
+        batch_op.create_foreign_key(batch_op.f('fk_quotes_submitted_by_id'), 'users', ['submitted_by_id'], ['id'])
 
     with op.batch_alter_table('role_grants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('account_id', sa.Uuid(), nullable=True))
@@ -349,8 +348,8 @@ def downgrade() -> None:
         batch_op.drop_column('account_id')
 
     with op.batch_alter_table('quotes', schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_submitted_by_id'), type_='foreignkey')
+        batch_op.drop_constraint(batch_op.f('fk_quotes_revises_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('fk_quotes_approved_by_id'), type_='foreignkey')
         batch_op.drop_constraint(batch_op.f('uq_quotes_number_revision'), type_='unique')
         batch_op.drop_index('ix_quotes_status')
