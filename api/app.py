@@ -8,6 +8,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -27,12 +28,16 @@ from api.storage import open_database
 from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
 from domain import consent
-from domain.kernel import SYSTEM, Database, ErrorCode, Unauthenticated
+from domain.kernel import SYSTEM, Database, ErrorCode, Invalid, Text, Unauthenticated
 from knowledge import Library
 from knowledge.generations import GenerationStore
 
 PATH = "/graphql"
 SIGN_IN = "/auth/sign-in"
+OWN_LEDGER_KEY = Text(
+    "生产环境不能使用自动生成的账本密钥：请用 SORTIE_LEDGER_KEY_FILE 指定密钥文件",
+    "production does not start with a generated ledger key: name a key file by SORTIE_LEDGER_KEY_FILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
     model = OpenAIModel(settings.model) if settings.model else None
     try:
         door = Door(database, verifier_for(settings))
+        _check_ledger_key(settings)
         notary = Notary.of(database, settings)
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
@@ -105,9 +111,16 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         await database.close()
 
 
+def _check_ledger_key(settings: Settings) -> None:
+    if settings.production and settings.ledger_key_file is None:
+        raise Invalid(OWN_LEDGER_KEY, ("SORTIE_LEDGER_KEY_FILE",))
+
+
 def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
     """The routes behind what every request passes: it is observed, other sites are told what they may, errors are JSON."""
     layers = [Middleware(Observed), Middleware(Bounded, settings.body_bytes, settings.body_seconds)]
+    if settings.hosts:
+        layers.append(Middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts, www_redirect=False))
     if settings.cors_origins:
         allowed = ["authorization", "content-type", "accept-language", "x-request-id", "traceparent"]
         layers.append(

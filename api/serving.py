@@ -81,6 +81,9 @@ async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Left alone, uvicorn believes whoever comes from this machine about where a request comes from.
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_graceful_shutdown=GRACE_SECONDS,
             ws_max_size=settings.body_bytes,
             http=patient(settings.header_seconds),

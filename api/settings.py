@@ -1,6 +1,7 @@
 """What an installation decides, read from environment variables with the prefix SORTIE_."""
 
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -80,6 +81,8 @@ class Settings(BaseSettings):
     metrics_token: str | None = None
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     body_bytes: Annotated[int, Field(ge=1_024, le=64 * 1024 * 1024)] = 256 * 1024
     header_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     body_seconds: Annotated[float, Field(gt=0, le=300)] = 15
@@ -110,7 +113,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with https:// or http://")
         return url
 
-    @field_validator("token_algorithms", "cors_origins", mode="before")
+    @field_validator("token_algorithms", "cors_origins", "hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -121,6 +124,12 @@ class Settings(BaseSettings):
         if not names or not set(names) <= set(ASYMMETRIC):
             raise ValueError(f"must be some of {', '.join(ASYMMETRIC)}")
         return names
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        """Addresses or networks: whoever may be anybody would write what address they like."""
+        return tuple(str(ip_network(network)) for network in networks)
 
     @model_validator(mode="after")
     def _complete_issuer(self) -> "Settings":
