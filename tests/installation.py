@@ -30,12 +30,12 @@ class Home:
         }
         return kept | own | more
 
-    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end, in a folder without a .env."""
+    def run(self, *arguments: str, typed: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end, in a folder without a .env; `typed` comes in by stdin."""
         self.path.mkdir(exist_ok=True)
         return subprocess.run(
             [*COMMAND, *arguments], env=self.environment(**more), cwd=self.path, capture_output=True, text=True, check=False,
-            encoding="utf-8",
+            encoding="utf-8", input=typed,
         )  # fmt: skip
 
 

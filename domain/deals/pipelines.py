@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from domain import people
 from domain.deals.model import Competitor, ForecastCategory, Opportunity, Pipeline, Stage
 from domain.deals.policy import StagePlan, is_whole
-from domain.kernel import Conflict, Invalid, Role, Text, UnitOfWork, load, not_found
+from domain.kernel import Conflict, Invalid, NotFound, Role, Text, UnitOfWork, load, not_found
 
 KEY = re.compile(r"[a-z0-9_]{1,60}")
 LABEL_LENGTH = 100
@@ -34,6 +34,11 @@ async def stage_in_use(
     wanted = Stage.id == id if id is not None else Stage.key == key
     statement = select(Stage).where(wanted, Stage.pipeline_id == pipeline_id).with_for_update(read=True)
     stage = (await uow.session.execute(statement)).scalar_one_or_none()
+    if stage is None and key is not None:
+        there = "、".join(found.key for found in await stages_of(uow, pipeline_id, in_use=True))
+        raise NotFound(
+            Text(f"该漏斗没有阶段“{key}”；现有：{there}", f"this pipeline has no stage “{key}”, only: {there}"), path
+        )
     if stage is None:
         raise not_found("Stage", path)
     check_in_use(stage, path)
