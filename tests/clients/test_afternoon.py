@@ -2,7 +2,7 @@
 
 import csv
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ PASSWORD = "拜访客户要带三样东西-2026"
 AGENTS = [f"销售{number:02}" for number in range(30)]
 
 
-def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
+def _write(path: Path, header: list[str], rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *rows])
 
@@ -29,10 +29,10 @@ def _export(folder: Path) -> Path:
     teams = [
         [name, "主管甲" if at % 2 else "主管乙", ("Central", "East", "West")[at % 3]] for at, name in enumerate(AGENTS)
     ]
-    _write(folder / "sales_teams.csv", ["sales_agent", "manager", "regional_office"], teams)  # type: ignore[arg-type]
+    _write(folder / "sales_teams.csv", ["sales_agent", "manager", "regional_office"], teams)
     accounts = [[f"客户{number:03}有限公司", "medical", 2001, 12.5, 300, "China", ""] for number in range(80)]
     columns = ["account", "sector", "year_established", "revenue", "employees", "office_location", "subsidiary_of"]
-    _write(folder / "accounts.csv", columns, accounts)  # type: ignore[arg-type]
+    _write(folder / "accounts.csv", columns, accounts)
     _write(folder / "products.csv", ["product", "series", "sales_price"], [["监护仪", "M", 5000]])
     deals = []
     for at in range(DEALS):
@@ -126,7 +126,8 @@ def test_paging_through_8800_deals_while_rows_arrive(enter: Enter, query: str) -
     account = lei.ask("{accounts(first: 1){edges{node{id}}}}")["accounts"]["edges"][0]["node"]["id"]
     before = ops.ask("{opportunities(first: 1){totalCount}}")["opportunities"]["totalCount"]
     assert before >= DEALS
-    stop, made = threading.Event(), []
+    stop = threading.Event()
+    made: list[str] = []
 
     def arrive() -> None:
         while not stop.is_set():
