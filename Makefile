@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz bench ide clean
+.PHONY: help run test check fix revision fuzz crash bench ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,9 @@ revision: $(STAMP) ## Write the next migration from the models: make revision ME
 
 fuzz: $(STAMP) ## Put documents drawn from the schema to a real server for two minutes
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+crash: $(STAMP) ## Kill the server 20 times among 10,000 writes on both databases, and tamper with the ledger
+	@$(BIN)/python -m bench.crash $(ARGS)
 
 bench: $(STAMP) ## Measure speed and print it beside its thresholds
 	@$(BIN)/python -m bench.answers
