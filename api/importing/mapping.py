@@ -27,7 +27,8 @@ class _Part(BaseModel):
 class Column(_Part):
     """Where one field comes from: a column, several joined by “ · ”, or the same text for every row.
 
-    `values` replaces words, `empty` names those that say nothing (0 for no link), `dates` stands for the mapping's own.
+    `values` replaces words, `empty` names those that say nothing (0 for no link), `dates` stands for the mapping's own;
+    `cut` keeps the first characters alone (Salesforce writes an id with 15 or 18), `person` joins first and last name.
     """
 
     column: Word | None = None
@@ -36,6 +37,8 @@ class Column(_Part):
     values: dict[str, str] = {}
     empty: tuple[str, ...] = ()
     dates: tuple[Word, ...] = ()
+    cut: Annotated[int, Field(ge=1)] | None = None
+    person: bool = False
     unit: Annotated[Decimal, Field(gt=0)] = Decimal(1)
 
     @property

@@ -1,17 +1,15 @@
 """What the rows of contacts, leads and activities say."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from api.importing.mapping import LeadPart
-from api.importing.sheet import Cells
+from api.importing.sheet import Cells, joined_name
 from domain.accounts import Channel, match_key
 from domain.activities import ActivityKind
 from domain.kernel import Invalid, Text
 from domain.leads import LeadStatus
 
-CHINESE = re.compile("[\u2e80-\ufaff]+")
 LINKS = ("opportunity", "lead", "contact", "account")
 Point = tuple[Channel, str, str]
 """Channel, the address as written, the form in which equals are found."""
@@ -55,13 +53,6 @@ class ActivityRow:
     occurred_at: datetime | None
     owner: str | None
     links: tuple[tuple[str, str], ...]
-
-
-def joined_name(first: str | None, last: str | None) -> str | None:
-    """A person's whole name in their own order: Chinese names family first and without a space."""
-    if first and last and CHINESE.fullmatch(first + last):
-        return last + first
-    return " ".join(filter(None, (first, last))) or None
 
 
 def _name(cells: Cells) -> str:

@@ -24,6 +24,7 @@ TEXT_LENGTH = 300
 MAX_COUNT = 100_000_000
 EARLIEST, LATEST = date(1970, 1, 1), date(2100, 1, 1)
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+CHINESE = re.compile("[\u2e80-\ufaff]+")
 SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "万": 10**4, "亿": 10**8}
 BOOLEANS = dict.fromkeys(("true", "yes", "1", "是", "y"), True) | dict.fromkeys(("false", "no", "0", "否", "n"), False)
 
@@ -44,6 +45,13 @@ def read_moment(raw: str, forms: tuple[str, ...], pivot: int) -> datetime | None
         if EARLIEST <= found.date() < LATEST:
             return found
     return None
+
+
+def joined_name(first: str | None, last: str | None) -> str | None:
+    """A person's whole name in their own order: Chinese names family first and without a space."""
+    if first and last and CHINESE.fullmatch(first + last):
+        return last + first
+    return " ".join(filter(None, (first, last))) or None
 
 
 def read_number(raw: str) -> Decimal | None:
@@ -144,7 +152,9 @@ class Cells:
         if name not in self.sheet.columns:
             return None
         column, positions = self.sheet.columns[name]
-        raw = column.constant or " · ".join(filter(None, (self.line.cells[at].strip() for at in positions)))
+        cells = [self.line.cells[at].strip() for at in positions]
+        joined = joined_name(*cells) if column.person and len(cells) > 1 else " · ".join(filter(None, cells))
+        raw = (column.constant or joined or "")[: column.cut]
         if not raw or raw in self.sheet.mapping.empty or raw in column.empty:
             return None
         if len(raw) > TEXT_LENGTH:

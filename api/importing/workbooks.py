@@ -43,6 +43,19 @@ def read_workbook(path: Path) -> list[Row]:
     return [(number, [as_text(cell) for cell in row]) for number, row in enumerate(rows, 1)]
 
 
+def sheet_names(path: Path) -> list[Path]:
+    """The visible sheets of a workbook, each as `book.xlsx#Sheet`.
+
+    Raises Invalid for what is no workbook, or too large.
+    """
+    _check_size(path)
+    try:
+        found = CalamineWorkbook.from_path(str(path)).sheets_metadata
+    except (CalamineError, OSError) as error:
+        raise _refused(path, f"无法读取工作簿：{error}", f"the workbook cannot be read: {error}") from error
+    return [path.with_name(f"{path.name}#{one.name}") for one in found if one.visible == SheetVisibleEnum.Visible]
+
+
 def _check_size(path: Path) -> None:
     """Look at what the file says of itself before anything is unpacked."""
     try:
