@@ -3,7 +3,7 @@
 import asyncio
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar, cast
@@ -309,19 +309,20 @@ async def _in_time(results: AsyncGenerator[Any, None], context: Context) -> Asyn
     The limits take the time off a subscription as soon as they know that it is one.
     """
     waiting: float | None = context.limits.seconds
-    while True:
-        try:
-            async with asyncio.timeout(waiting) as timer:
-                context.timer = timer if waiting else None
-                result = await anext(results)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            words = _too_late(context).words(context.language)
-            yield ExecutionResult(None, [GraphQLError(words, extensions={"code": ErrorCode.UNAVAILABLE.value})])
-            return
-        yield result
-        waiting = None
+    async with aclosing(results):
+        while True:
+            try:
+                async with asyncio.timeout(waiting) as timer:
+                    context.timer = timer if waiting else None
+                    result = await anext(results)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                words = _too_late(context).words(context.language)
+                yield ExecutionResult(None, [GraphQLError(words, extensions={"code": ErrorCode.UNAVAILABLE.value})])
+                return
+            yield result
+            waiting = None
 
 
 def _too_late(context: Context) -> Text:

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import httpx2
@@ -11,8 +12,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from api.http import SOCKET_OPERATIONS, SocketHandler
-from domain.kernel import Language
+from api.context import Context
+from api.http import SOCKET_OPERATIONS, SocketHandler, _in_time
+from domain.kernel import Database, Language
 from tests.api.test_edge.conftest import Edge
 from tests.installation import Home, running
 
@@ -208,3 +210,21 @@ def test_so_many_operations_and_no_more_at_once() -> None:
     assert handler._refusal(SUBSCRIBE | {"id": "1"}) is None, "an id in use is 4409"
     handler.operations.popitem()
     assert handler._refusal(SUBSCRIBE | {"id": "new"}) is None
+
+
+async def test_who_leaves_a_stream_between_two_results_closes_what_makes_them() -> None:
+    """Without the closing the generator stays open until the collector finds it, with its connection."""
+    closed: list[str] = []
+
+    async def results() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append("closed")
+
+    context = Context(cast("Database", None), None, Language.ZH, datetime(2026, 3, 2, tzinfo=UTC))
+    stream = _in_time(results(), context)
+    assert await anext(stream) == 1
+    await stream.aclose()
+    assert closed == ["closed"]
