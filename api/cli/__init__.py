@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api.cli import imports as transfers
 from api.cli import operations, people
 from api.cli.terminal import CHINESE, bar, bars, fail, pick, readable_errors, say, settings_of, with_database, words
 
@@ -34,6 +35,7 @@ app.add_typer(imports, name="import")
 app.add_typer(audits, name="audit")
 operations.add_commands(app, audits)
 people.add_commands(app)
+transfers.add_commands(app, imports)
 
 Port = Annotated[int | None, typer.Option(help=pick("监听端口", "The port to listen on"), min=0, max=65_535)]
 Host = Annotated[str | None, typer.Option(help=pick("监听地址", "The address to listen on"))]
@@ -119,18 +121,29 @@ def schema() -> None:
 DryRun = Annotated[bool, typer.Option("--dry-run", help=pick("只检查，不写入", "Check and count, write nothing"))]
 
 
-@imports.command("crm", help=pick("导入 CRM 导出的 CSV 目录。", "Bring in a directory with a CRM's CSV export."))
+@imports.command(
+    "crm", help=pick("导入其他系统导出的文件（CSV 或 Excel）。", "Bring in what another system exported, CSV or Excel.")
+)
 def import_crm(
     directory: Annotated[Path, typer.Argument(help=pick("CSV 所在目录", "The directory with the CSV files"))],
     mapping: Annotated[Path | None, typer.Option(help=pick("映射文件（YAML）", "A mapping file (YAML)"))] = None,
+    source: Annotated[
+        str | None, typer.Option(help=pick("用该来源保存过的映射", "Use the mapping kept for a source"))
+    ] = None,
+    save: Annotated[bool, typer.Option("--save", help=pick("导入后保存映射", "Keep the mapping afterwards"))] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Import records, all or none."""
     from api import importing
 
+    home = settings_of().home
+    if source is not None and mapping is None:
+        mapping = transfers.kept_mapping(home, source)
     _import(
         lambda database, **told: importing.import_crm(database, directory, mapping=mapping, dry_run=dry_run, **told)
     )
+    if save and mapping is not None and not dry_run:
+        transfers.keep_mapping(home, mapping)
 
 
 @imports.command("knowledge", help=pick("导入 JSONL 知识文件。", "Bring in knowledge from a JSONL file."))

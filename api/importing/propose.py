@@ -186,7 +186,14 @@ class _Draft:
             for column in file.columns(name)
             for value in file.values(column)
         ]
-        found = currency_of(values)
+        codes = {
+            value
+            for file in self.files
+            for column in file.table.header
+            if _plain(column) in {"currency", "币种"}
+            for value in file.values(column)
+        }
+        found = codes.pop() if len(codes) == 1 else currency_of(values)
         if found is not None:
             return found
         chinese = self.system == ANY

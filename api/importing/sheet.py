@@ -25,6 +25,7 @@ MAX_COUNT = 100_000_000
 EARLIEST, LATEST = date(1970, 1, 1), date(2100, 1, 1)
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 CHINESE = re.compile("[\u2e80-\ufaff]+")
+FORMULA = ("=", "+", "-", "@")
 SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "万": 10**4, "亿": 10**8}
 BOOLEANS = dict.fromkeys(("true", "yes", "1", "是", "y"), True) | dict.fromkeys(("false", "no", "0", "否", "n"), False)
 
@@ -155,6 +156,9 @@ class Cells:
         cells = [self.line.cells[at].strip() for at in positions]
         joined = joined_name(*cells) if column.person and len(cells) > 1 else " · ".join(filter(None, cells))
         raw = (column.constant or joined or "")[: column.cut]
+        if raw[:1] == "'" and raw[1:].startswith(FORMULA):
+            # So our exports, and those of other careful systems, keep spreadsheets from running a cell.
+            raw = raw[1:]
         if not raw or raw in self.sheet.mapping.empty or raw in column.empty:
             return None
         if len(raw) > TEXT_LENGTH:
