@@ -55,7 +55,8 @@ async def test_units_that_wait_share_one_commit(sqlite_database: Database) -> No
     everybody = [f"同事{number}" for number in range(24)]
     with counted_commits(sqlite_database) as commits:
         assert await asyncio.gather(*(add(sqlite_database, name) for name in everybody)) == everybody
-    assert 1 <= len(commits) <= 3
+    # A group ends after 50 ms as well: how many there are is the machine's affair, that they are shared is ours.
+    assert 1 <= len(commits) < len(everybody) / 2
     assert await names(sqlite_database) == set(everybody)
     async with sqlite_database.read() as connection:
         assert (await connection.execute(select(func.count()).select_from(AuditEvent))).scalar_one() == 24
@@ -77,7 +78,7 @@ async def test_a_unit_that_fails_hurts_no_other(sqlite_database: Database) -> No
             *(add(sqlite_database, name, refuse=number % 3 == 0) for number, name in enumerate(everybody)),
             return_exceptions=True,
         )
-    assert len(commits) <= 3
+    assert len(commits) < len(everybody) / 2
     kept = {result for result in results if isinstance(result, str)}
     assert kept == {name for number, name in enumerate(everybody) if number % 3}
     assert sum(isinstance(result, Invalid) for result in results) == 8
