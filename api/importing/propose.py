@@ -58,7 +58,7 @@ class _File:
 
 
 def _plain(word: str) -> str:
-    return re.sub(r"[\s_]+", "", unicodedata.normalize("NFKC", word).lower())
+    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", word).lower())
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -228,6 +228,8 @@ class _Draft:
             self.open.append(Text(f"{file.name}：没有客户文件，未关联“{fields.pop('account')}”", f"{file.name}: no file of accounts, so the link to them is left out"))  # fmt: skip
         if "products" not in self.kinds and "product" in fields:
             fields.pop("product")
+        for name, kind in (("product", "products"), ("account", "accounts")):
+            self._meet(file, fields, name, kind)
         part: Entry = {"file": file.name, "fields": fields}
         used = {
             column for name in fields for column in _File(file.name, file.kind, file.table, fields, "").columns(name)
@@ -258,6 +260,24 @@ class _Draft:
                     Text(f"{file.name} 的 {name} 不是数字：{some}", f"{file.name}, {name}: no numbers: {some}")
                 )
         return part
+
+    def _meet(self, file: _File, fields: Entry, name: str, kind: str) -> None:
+        """Words that differ from what another file calls its records in spaces or case alone are replaced by those."""
+        if kind not in self.kinds or not isinstance(fields.get(name), str) or file.kind == kind:
+            return
+        other = self.kinds[kind]
+        called = {
+            value
+            for field in ("name", "id", "code")
+            for column in other.columns(field)
+            for value in other.values(column)
+        }
+        plain = {_plain(word): word for word in called}
+        unknown = dict.fromkeys(word for word in file.values(fields[name]) if word not in called)
+        if values := {word: plain[_plain(word)] for word in unknown if _plain(word) in plain}:
+            fields[name] = {"column": fields[name], "values": values}
+            pairs = ", ".join(f"{old} → {new}" for old, new in values.items())
+            self.open.append(Text(f"{file.name}：写法不同，视为同一条：{pairs}", f"{file.name}: spelt otherwise, taken for the same: {pairs}"))  # fmt: skip
 
     @staticmethod
     def _by_value(file: _File, fields: Entry) -> None:

@@ -316,3 +316,16 @@ def test_what_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as unknown:
         propose(tmp_path, "odoo")
     assert "odoo" in unknown.value.text.words(Language.ZH)
+
+
+def test_what_two_files_spell_otherwise_is_brought_together_and_said(tmp_path: Path) -> None:
+    put(tmp_path / "products.csv", ["product", "series", "sales_price"], [["监护仪 8", "监护", 38000]])
+    put(
+        tmp_path / "sales_pipeline.csv",
+        ["opportunity_id", "product", "deal_stage"],
+        [["A", "监护仪8", "Won"], ["B", "别的", "Won"]],
+    )
+    proposal = propose(tmp_path)
+    fields = yaml.safe_load(proposal.text)["opportunities"]["fields"]
+    assert fields["product"] == {"column": "product", "values": {"监护仪8": "监护仪 8"}}
+    assert any("监护仪8" in note.zh for note in proposal.open)
