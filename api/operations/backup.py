@@ -17,13 +17,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import inspect, make_url, text
+from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from api.notary import Notary
 from api.settings import Settings
 from api.storage import ensure_schema
-from domain.kernel import SYSTEM, Conflict, Database, Invalid, Ref, Text, Unavailable, new_id, utc_now
+from domain.kernel import SYSTEM, Conflict, Database, Invalid, Ref, Text, Unavailable, new_id, row_security, utc_now
 from domain.ledger import HeadFile, LedgerRecorder, Verification
 
 Progress = Callable[[int, int], None]
@@ -98,7 +98,10 @@ async def restore(
             aside += _place_sqlite(_path_of(settings.database), work / FILES[kind], stamp, replace=replace)
         else:
             await _require_empty(settings.database)
+            await _with_wall(settings.database, row_security.ensure_role)
             await asyncio.to_thread(_load_dump, settings.database, work / FILES[kind])
+            # Rights are not in a dump: those of the readers' role are given anew.
+            await _with_wall(settings.database, row_security.install)
             await _verified(settings, settings.database, work / HEADS)
         aside += _place_heads(settings.heads_file, work / HEADS, stamp)
     progress(1, 1)
@@ -241,6 +244,15 @@ def _load_dump(url: str, source: Path) -> None:
     _postgres(
         "pg_restore", url, "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", str(source)
     )
+
+
+async def _with_wall(url: str, work: Callable[[Connection], None]) -> None:
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(work)
+    finally:
+        await engine.dispose()
 
 
 async def _require_empty(url: str) -> None:

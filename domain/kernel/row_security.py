@@ -242,7 +242,7 @@ def install(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
     remove(connection)
-    _ensure_role(connection)
+    ensure_role(connection)
     for statement in script():
         connection.exec_driver_sql(statement.replace("%", "%%"))
     connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA {SCHEMA} FROM {READER}")
@@ -255,7 +255,11 @@ def remove(connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
 
 
-def _ensure_role(connection: Connection) -> None:
+def ensure_role(connection: Connection) -> None:
+    """Have the readers' role, of which the database's user is a member.
+
+    Raises Unavailable where it is absent and cannot be made.
+    """
     me, may_make, there, member = connection.exec_driver_sql(
         "SELECT current_user, rolsuper OR rolcreaterole, EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'sortie_reader'), "
         "EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'sortie_reader' AND pg_has_role(current_user, oid, 'MEMBER')) "

@@ -12,7 +12,7 @@ from api.operations.backup import back_up, restore
 from api.settings import Settings
 from domain import accounts
 from domain.accounts import Account
-from domain.kernel import SYSTEM, Conflict, Database, Unavailable
+from domain.kernel import SYSTEM, Actor, ActorKind, Conflict, Database, Reach, Role, Unavailable, new_id
 from domain.ledger import LedgerRecorder
 from migrations import migrate
 
@@ -58,8 +58,12 @@ async def test_a_postgresql_backup_comes_back_with_a_sound_ledger(urls: list[str
     await restore(target, tmp_path / "backup.zip", ignored)
 
     database = Database(target.database, LedgerRecorder())
-    async with database.read() as connection:
+    auditor = Actor(ActorKind.USER, new_id(), reaches=(Reach(Role.AUDITOR),))
+    stranger = Actor(ActorKind.USER, new_id(), reaches=(Reach(Role.REP),))
+    async with database.read(auditor) as connection:
         assert (await connection.execute(select(Account.name))).scalar_one() == "杭州第一医院"
+    async with database.read(stranger) as connection:
+        assert (await connection.execute(select(Account.name))).first() is None, "the second wall stands again"
     notary = Notary.of(database, target)
     await notary.seal()
     found = await notary.verify()
