@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
+from api.reads import SHAPES
 from api.schema import schema
-from domain import people
+from domain import custom_fields, people
 from domain.kernel import Database, Forbidden, Invalid, Language, Ref, Text, Unavailable
 
 PAGE = 100
@@ -65,6 +67,12 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 """What is exported of each kind of record: the column, and the path to its value in the schema."""
+ENTITIES = {
+    "accounts": "Account", "contacts": "Contact", "leads": "Lead", "opportunities": "Opportunity", "activities": "Activity",
+    "quotes": "Quote", "orders": "Order",
+}  # fmt: skip
+CUSTOM = "custom."
+"""How the column of a custom field begins, so that no key meets a column of our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class Exported:
 
 def safe(cell: Any) -> str:
     """A cell as text that no spreadsheet runs: what begins like a formula gets an apostrophe, plain numbers stay."""
+    if isinstance(cell, bool | list | dict):
+        cell = orjson.dumps(cell).decode()
     text = "" if cell is None else str(cell)
     return f"'{text}" if text.startswith(RISKY) and not _is_number(text) else text
 
@@ -99,21 +109,23 @@ async def export(
         raise Invalid(Text(f"不能导出“{kind}”；可选：{known}", f"“{kind}” cannot be exported; there are: {known}"))
     async with database.read() as connection:
         actor = await people.sign_in(connection, database.clock(), email=email)
+        added = await _custom_fields(connection, kind)
     owner = actor.user_id
     if owner is None:
         raise Forbidden(Text("只有人可以导出", "only people export"))
     context = Context(database, actor, language, database.clock())
     part = file.with_name(f".{file.name}.part")
-    digest, count, after = hashlib.sha256(), 0, None
+    digest, count, total, after = hashlib.sha256(), 0, 0, None
     try:
         with part.open("wb") as out:
-            _put(out, digest, _head(kind, form))
+            _put(out, digest, _head(kind, form, added))
             while True:
-                page = await _page(context, kind, filter, after)
+                page = await _page(context, kind, filter, after, total=after is None)
+                total = page.get("totalCount", total)
                 rows = [edge["node"] for edge in page["edges"]]
-                _put(out, digest, b"".join(_lines(kind, form, rows)))
+                _put(out, digest, b"".join(_lines(kind, form, added, rows)))
                 count += len(rows)
-                progress(count, page.get("totalCount") or count)
+                progress(count, max(count, total))
                 after = page["pageInfo"]["endCursor"]
                 if not page["pageInfo"]["hasNextPage"]:
                     break
@@ -146,13 +158,24 @@ def _put(out: IO[bytes], digest: Any, data: bytes) -> None:
     digest.update(data)
 
 
-def _head(kind: str, form: Format) -> bytes:
-    return (BOM + _csv([list(COLUMNS[kind])])).encode() if form is Format.CSV else b""
+async def _custom_fields(connection: AsyncConnection, kind: str) -> list[str]:
+    """The keys of the fields that the company added to a kind of record."""
+    shape = SHAPES[ENTITIES[kind]]
+    if all(source.name != "custom_fields" for source in shape.sources):
+        return []
+    return list(await custom_fields.fields_of(connection, shape.entity))
 
 
-def _lines(kind: str, form: Format, rows: list[dict[str, Any]]) -> Iterator[bytes]:
+def _head(kind: str, form: Format, added: list[str]) -> bytes:
+    names = [*COLUMNS[kind], *(CUSTOM + key for key in added)]
+    return (BOM + _csv([names])).encode() if form is Format.CSV else b""
+
+
+def _lines(kind: str, form: Format, added: list[str], rows: list[dict[str, Any]]) -> Iterator[bytes]:
     for row in rows:
         record = {name: _at(row, path) for name, path in COLUMNS[kind].items()}
+        held = {one["key"]: one["value"] for one in row.get("customFields") or ()}
+        record |= {CUSTOM + key: held.get(key) for key in added}
         yield (
             orjson.dumps(record) + b"\n" if form is Format.JSONL else _csv([list(map(safe, record.values()))]).encode()
         )
@@ -174,16 +197,20 @@ def _document(kind: str) -> str:
     wanted: dict[str, list[str]] = {}
     for path in COLUMNS[kind].values():
         wanted.setdefault(path[0], []).extend(path[1:])
+    if any(source.name == "custom_fields" for source in SHAPES[ENTITIES[kind]].sources):
+        wanted["customFields"] = ["key", "value"]
     fields = " ".join(f"{name} {{ {' '.join(below)} }}" if below else name for name, below in wanted.items())
-    given = f"{ {'opportunities': 'Opportunity', 'activities': 'Activity'}.get(kind, kind[:-1].capitalize()) }Filter"
     return (
-        f"query Export($after: String, $filter: {given}) {{ {kind}(first: {PAGE}, after: $after, filter: $filter) "
-        f"{{ pageInfo {{ hasNextPage endCursor }} edges {{ node {{ {fields} }} }} }} }}"
+        f"query Export($after: String, $filter: {ENTITIES[kind]}Filter, $total: Boolean!) "
+        f"{{ {kind}(first: {PAGE}, after: $after, filter: $filter) "
+        f"{{ totalCount @include(if: $total) pageInfo {{ hasNextPage endCursor }} edges {{ node {{ {fields} }} }} }} }}"
     )
 
 
-async def _page(context: Context, kind: str, filter: Mapping[str, Any] | None, after: str | None) -> dict[str, Any]:
-    variables = {"after": after, "filter": dict(filter) if filter else None}
+async def _page(
+    context: Context, kind: str, filter: Mapping[str, Any] | None, after: str | None, *, total: bool
+) -> dict[str, Any]:
+    variables = {"after": after, "filter": dict(filter) if filter else None, "total": total}
     result = await schema.execute(_document(kind), variable_values=variables, context_value=context)
     if result.errors or result.data is None:
         told = "; ".join(str(error.message) for error in result.errors or ())

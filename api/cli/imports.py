@@ -81,7 +81,10 @@ def export(
         str, typer.Argument(help="accounts | contacts | leads | opportunities | activities | quotes | orders")
     ],
     email: Annotated[str, typer.Option("--as", help=pick("以谁的身份", "Whose view: an email address"))],
-    output: Annotated[Path, typer.Option("--output", "-o", help=pick("写入的文件", "The file to write"))],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help=pick("写入的文件；默认标准输出", "The file to write; stdout without it")),
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="csv | jsonl")] = "csv",
     filter: Annotated[
         str | None,
@@ -89,6 +92,10 @@ def export(
     ] = None,
 ) -> None:
     """Export records."""
+    import shutil
+    import sys
+    from tempfile import TemporaryDirectory
+
     import orjson
 
     from api.exporting import Exported, Format
@@ -103,14 +110,20 @@ def export(
     if given is not None and not isinstance(given, dict):
         fail(pick("筛选条件须为 JSON 对象", "the filter must be a JSON object"))
 
-    async def work(database: Database) -> Exported:
+    async def work(database: Database, file: Path) -> Exported:
         language = Language.ZH if CHINESE else Language.EN
         with bar(Text("导出", "exporting")) as progress:
             return await write(
-                database, email, kind, output, form=chosen, filter=given, language=language, progress=progress
+                database, email, kind, file, form=chosen, filter=given, language=language, progress=progress
             )
 
-    with readable_errors():
-        done = asyncio.run(with_database(settings_of(), work))
-    say(Text(f"已导出 {done.count} 条，SHA-256 {done.digest}", f"{done.count} records, SHA-256 {done.digest}"))
-    typer.echo(str(output))
+    # What goes to stdout is whole and in the ledger first, too.
+    with readable_errors(), TemporaryDirectory(prefix="sortie-") as folder:
+        file = output or Path(folder) / kind
+        done = asyncio.run(with_database(settings_of(), lambda database: work(database, file)))
+        say(Text(f"已导出 {done.count} 条，SHA-256 {done.digest}", f"{done.count} records, SHA-256 {done.digest}"))
+        if output is not None:
+            typer.echo(str(output))
+            return
+        with file.open("rb") as whole:
+            shutil.copyfileobj(whole, sys.stdout.buffer)
