@@ -7,7 +7,9 @@ as it is there.
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -32,12 +34,13 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from api.auth.door import issue
+from api.exporting import COLUMNS, Format, export
 from api.reads import PREFIXES, SHAPES, global_id
 from api.schema import schema
 from api.settings import Settings
 from api.storage import open_database
 from domain import people
-from domain.kernel import Database, rows_visible
+from domain.kernel import Database, Forbidden, Language, rows_visible
 from tests.installation import Home, running
 
 TYPES = schema._schema
@@ -332,6 +335,37 @@ def test_no_search_finds_a_foreign_record(doors: Doors) -> None:
             if parts:
                 answer = doors.post(f"{{ {' '.join(parts)} }}", caller.token)
                 assert _leaked(caller, answer) == set(), (caller.email, name)
+
+
+async def _exports(doors: Doors, folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """What each caller's files hold, by caller and kind; a kind that the caller's roles are refused is left out."""
+    database, found = open_database(Settings(home=doors.home.path)), {}
+    try:
+        for caller in doors.callers:
+            for kind in COLUMNS:
+                file = folder / f"{kind}-{caller.email}"
+                with suppress(Forbidden):
+                    await export(database, caller.email, kind, file, form=Format.JSONL, language=Language.EN)
+                    found[caller.email, kind] = [json.loads(line) for line in file.read_bytes().splitlines()]
+    finally:
+        await database.close()
+    return found
+
+
+def test_no_file_holds_a_foreign_record(doors: Doors, tmp_path: Path) -> None:
+    """It fails where the condition for visible rows is replaced by one that always holds."""
+    files = asyncio.run(_exports(doors, tmp_path))
+    for caller in doors.callers:
+        for kind in COLUMNS:
+            assert _leaked(caller, {"data": files.get((caller.email, kind))}) == set(), (caller.email, kind)
+    assert {kind for (_, kind), rows in files.items() if rows} == set(COLUMNS)
+    told = doors.home.run(
+        "export", "accounts", "--as", "lei.zhang@example.com", "--format", "jsonl", SORTIE_LANGUAGE="en"
+    )
+    assert [json.loads(line) for line in told.stdout.splitlines()] == files["lei.zhang@example.com", "accounts"]
+    unknown = doors.home.run("export", "accounts", "--as", "nobody@example.com")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr.startswith("错误：")
 
 
 def _refused(doors: Doors, caller: Caller, kind: str, name: str, declared: GraphQLField, ids: list[str]) -> Any:
