@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from api.exporting import Format, export
-from domain import custom_fields
+from domain import custom_fields, people
 from domain.accounts import Account
 from domain.custom_fields import CustomFieldEntity, CustomFieldKind
-from domain.kernel import Text
+from domain.kernel import Text, Unauthenticated
+from domain.ledger import AuditEvent
 from domain.people import User
 from tests.api.conftest import Ask, Company
 from tests.factories import Clock, Ids
@@ -95,3 +96,15 @@ async def test_thousands_of_rows_are_written_in_little_memory(company: Company, 
     with file.open(encoding="utf-8-sig", newline="") as written:
         names = {row["name"] for row in csv.DictReader(written)}
     assert names >= {f"医院{number}🏥" for number in range(MANY)}
+
+
+async def test_who_was_disabled_exports_nothing(company: Company, tmp_path: Path) -> None:
+    email, file = await address(company, "lei"), tmp_path / "客户.csv"
+    async with company.database.open_uow(company.people["ADMIN"]) as uow:
+        await people.disable_user(uow, company.people["lei"].user_id)
+    with pytest.raises(Unauthenticated):
+        await export(company.database, email, "accounts", file)
+    assert not file.exists()
+    async with company.database.read() as connection:
+        told = select(AuditEvent.action).where(AuditEvent.action == "records.exported")
+        assert (await connection.execute(told)).all() == []
