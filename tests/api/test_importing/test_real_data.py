@@ -1,6 +1,8 @@
 """The real exports, where SORTIE_REAL_DATA names their folder: counts, traps, the same twice; rates are printed."""
 
+import csv
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from api.importing import import_crm, import_knowledge
+from api.importing.propose import propose
 from domain.accounts import Account, AccountTeamMember
 from domain.commerce import Order, PriceBookEntry
 from domain.deals import Opportunity, Stage
@@ -48,6 +51,30 @@ async def test_the_crm_export_comes_in_whole_and_twice_the_same(database: Databa
     assert {name: counts(again, name)[1:4] for name in again.tallies} == {
         name: (0, tally.read, 0) for name, tally in summary.tallies.items()
     }
+
+
+async def test_other_dates_and_two_more_columns_come_in_by_a_proposed_mapping(
+    database: Database, tmp_path: Path
+) -> None:
+    for name in ("accounts.csv", "products.csv", "sales_teams.csv"):
+        shutil.copyfile(CRM / name, tmp_path / name)
+    header, *rows = list(csv.reader((CRM / "sales_pipeline.csv").read_text(encoding="utf-8").splitlines()))
+    days = [header.index("engage_date"), header.index("close_date")]
+    for row in rows:
+        for at in days:
+            row[at] = "-".join(reversed(row[at][2:].split("-"))) if row[at] else ""
+    with (tmp_path / "sales_pipeline.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([[*header, "竞争对手", "备注"], *([*row, "远景", "无"] for row in rows)])
+    mapping = tmp_path / "映射.yaml"
+    mapping.write_text(propose(tmp_path).text, encoding="utf-8")
+    summary = await import_crm(database, tmp_path, mapping=mapping)
+    assert counts(summary, "opportunities") == (8_800, 8_800, 0, 0, 0)
+    assert {label.en: count for label, count in summary.by_kind.items()} == {
+        "Prospecting": 500, "Engaging": 1_589, "Won": 4_238, "Lost": 2_473,
+    }  # fmt: skip
+    async with database.read() as connection:
+        last = select(func.max(Opportunity.close_date))
+        assert str((await connection.execute(last)).scalar_one()) == "2017-12-31"
 
 
 async def test_the_imported_figures_are_those_of_the_files(database: Database, tmp_path: Path) -> None:
