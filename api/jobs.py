@@ -88,7 +88,7 @@ class Jobs:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Close what a crash left open, have the knowledge searchable by words, and begin.
+        """Close what a crash left open, and begin; the knowledge becomes searchable by words, then by vectors.
 
         Raises Unavailable for a model directory that is named by a setting and cannot be used.
         """
@@ -97,9 +97,10 @@ class Jobs:
         interrupted = await pipeline.close_interrupted(self._database)
         if interrupted:
             log.warning("%d interrupted answers were closed as FAILED", interrupted)
-        await self._library.refresh()
         work = {"seal": self._notary.seal, "outbox": self._outbox.drain}
         self._tasks = [asyncio.create_task(_repeat(name, step), name=name) for name, step in work.items()]
+        # Whoever searches before the words are there waits for them; nobody else does.
+        self._tasks.append(asyncio.create_task(_persist("words", self._library.refresh), name="words"))
         self._tasks.append(asyncio.create_task(_repeat("quotes", self._expire_quotes, QUOTE_SECONDS), name="quotes"))
         if self._settings.embeds:
             self._tasks.append(asyncio.create_task(self._keep_vectors(), name="vectors"))
