@@ -30,6 +30,7 @@ from graphql import (
 )
 from graphql.type import get_nullable_type
 from sqlalchemy import select
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
@@ -292,12 +293,18 @@ def test_a_foreign_id_is_null_at_every_door(doors: Doors, door: Door) -> None:
 
 
 @pytest.mark.parametrize("door", EVERY_DOOR, ids=lambda door: door.__name__)
-def test_strangers_find_nothing_at_any_door(doors: Doors, door: Door) -> None:
+@pytest.mark.parametrize("token", ["", "no.such.token"])
+def test_strangers_find_nothing_at_any_door(doors: Doors, door: Door, token: str) -> None:
     ids = doors.callers[0].samples[:3]
     nodes = " ".join(f'n{at}: node(id: "{id}") {{ id }}' for at, id in enumerate(ids))
-    answer = door(doors, f"{{ {nodes} accounts {{ totalCount edges {{ node {{ id }} }} }} }}", "")
+    query = f"{{ {nodes} accounts {{ totalCount edges {{ node {{ id }} }} }} }}"
+    if token and door is Doors.socket:
+        with pytest.raises(ConnectionClosedError, match="4403"):
+            door(doors, query, token)
+        return
+    answer = door(doors, query, token)
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"UNAUTHENTICATED"}
-    assert not any((answer["data"] or {}).values())
+    assert not any((answer.get("data") or {}).values())
 
 
 @pytest.mark.parametrize("root", sorted(_lists()))
