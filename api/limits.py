@@ -1,5 +1,6 @@
 """What one operation may ask for: measured once, in time linear in the document, however its fragments nest."""
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -159,7 +160,7 @@ class Measuring:
             deep = 1 + max(below.depth, below.introspection_depth) if node.selection_set else 0
             return Measure(1, deep, aliased + below.aliases, 1, below.directives, 0)
         declared = parent.fields.get(name) if isinstance(parent, GraphQLObjectType) else _interface_field(parent, name)
-        size, variable = self._size(node, declared)
+        size, variables = self._size(node, declared)
         inner = get_named_type(declared.type) if declared is not None else None
         below = self._selection(node.selection_set, inner) if node.selection_set else Measure()
         base = WEIGHTS.get(name, self._base(parent, inner))
@@ -170,7 +171,7 @@ class Measuring:
             min(1 + below.fields, LARGEST),
             below.directives,
             min(base + size * below.cost, LARGEST),
-            below.sizes | ({variable} if variable else frozenset()),
+            below.sizes | variables,
         )
 
     @staticmethod
@@ -179,27 +180,31 @@ class Measuring:
         wraps = parent is not None and parent.name.endswith("Connection")
         return 0 if wraps or inner is None or not is_composite_type(inner) else 1
 
-    def _size(self, node: FieldNode, declared: GraphQLField | None) -> tuple[int, str | None]:
-        """How many rows the field has at most, and the variable that says so."""
+    def _size(self, node: FieldNode, declared: GraphQLField | None) -> tuple[int, frozenset[str]]:
+        """How many rows the field has at most, and the variables that say so, whatever they hold this time."""
         if declared is None:
-            return 1, None
-        for name in SIZES:
-            if name not in declared.args:
-                continue
-            given = next((argument.value for argument in node.arguments or () if argument.name.value == name), None)
-            if isinstance(given, IntValueNode):
-                return max(1, min(int(given.value[:16]), LARGEST)), None
-            if isinstance(given, VariableNode):
-                known = self._variables.get(given.name.value, self._defaults.get(given.name.value))
-                if isinstance(known, int):
-                    return max(1, min(known, LARGEST)), given.name.value
-            default = declared.args[name].default_value
-            return (default if isinstance(default, int) else UNSIZED), None
-        is_list = is_list_type(get_nullable_type(declared.type))
+            return 1, frozenset()
+        said, variables, declares = [], set(), [name for name in SIZES if name in declared.args]
+        for argument in node.arguments or ():
+            if argument.name.value in declares and isinstance(argument.value, IntValueNode):
+                said.append(int(argument.value.value[:16]))
+            elif argument.name.value in declares and isinstance(argument.value, VariableNode):
+                name = argument.value.name.value
+                variables.add(name)
+                known = self._variables.get(name, self._defaults.get(name))
+                # GraphQL takes 100.0 for an Int as well.
+                if isinstance(known, int | float) and math.isfinite(known):
+                    said.append(int(known))
+        if said:
+            return max(1, min(max(said), LARGEST)), frozenset(variables)
+        if declares:
+            defaults = [declared.args[name].default_value for name in declares]
+            return max((one for one in defaults if isinstance(one, int)), default=UNSIZED), frozenset(variables)
         inner = get_named_type(declared.type)
+        is_list = is_list_type(get_nullable_type(declared.type))
         # The rows of a connection were counted where its size stands.
         unsized = is_list and is_composite_type(inner) and not inner.name.endswith("Edge")
-        return (UNSIZED if unsized else 1), None
+        return (UNSIZED if unsized else 1), frozenset()
 
 
 def _interface_field(parent: GraphQLNamedType | None, name: str) -> GraphQLField | None:
@@ -218,7 +223,7 @@ EXCEEDED: Mapping[str, Text] = {
 TOO_NESTED = Text("查询的括号嵌套超过 {limit} 层", "the query nests its brackets more than {limit} deep")
 NESTING = 200
 """Brackets within brackets at most: a parser that descends would run out of stack on more."""
-_ASIDE = re.compile(r'"""(?:\\"""|(?!""").)*"""|"(?:\\.|[^"\\\n])*"|#[^\n]*', re.DOTALL)
+_ASIDE = re.compile(r'"""(?:\\"""|(?!""").)*"""|"(?:\\.|[^"\\\n\r])*"|#[^\n\r]*', re.DOTALL)
 
 
 def nesting(text: str) -> int:
@@ -348,7 +353,7 @@ class Limited(SchemaExtension):
         key = (text, running.operation_name)
         names = self._sizes.get(key, lambda: measure().sizes)
         values = tuple((name, variables.get(name)) for name in sorted(names))
-        if not all(value is None or isinstance(value, int) for _, value in values):
+        if not all(isinstance(value, int | float | None) for _, value in values):
             return measure()
         return self._measures.get((key, values), measure)
 

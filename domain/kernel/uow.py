@@ -12,6 +12,7 @@ import orjson
 import uuid_utils
 from sqlalchemy import TextClause, event, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
@@ -322,7 +323,7 @@ async def _readable_errors() -> AsyncIterator[None]:
         if known is error:
             raise
         raise known from error
-    except ConnectionError as error:
+    except (ConnectionError, PoolTimeoutError) as error:
         raise Unavailable(_GONE) from error
 
 

@@ -428,3 +428,16 @@ def test_errors_have_a_code_each_and_both_languages() -> None:
     assert ErrorCode.INTERNAL not in {kind.code for kind in kinds}
     error = Invalid(Text("金额过大", "too large"), ("input", "amount"))
     assert (error.text.words("ZH"), error.text.words("EN"), str(error)) == ("金额过大", "too large", "too large")
+
+
+async def test_a_database_without_a_free_connection_is_told(postgres_url: str) -> None:
+    """The pool's own error is no database error: it came out as a bug."""
+    crowded = Database(postgres_url, LedgerRecorder(), pool_size=1)
+    crowded.reader.sync_engine.pool._timeout = 0.05  # type: ignore[attr-defined]
+    try:
+        async with crowded.read() as _:
+            with pytest.raises(Unavailable):
+                async with crowded.read() as _second:
+                    pass
+    finally:
+        await crowded.close()

@@ -53,6 +53,7 @@ def test_a_circle_of_fragments_ends() -> None:
         ("{accounts{edges{node{name}}}}", {}, 1 + 20),
         ("{accounts(first: 50){edges{node{contacts(first: 10){edges{node{name}}}}}}}", {}, 1 + 50 * (1 + 1 + 10)),
         ("query($n: Int!){accounts(first: $n){edges{node{name}}}}", {"n": 70}, 1 + 70),
+        ("query($n: Int!){accounts(first: $n){edges{node{name}}}}", {"n": 70.0}, 1 + 70),
         ("query($n: Int = 30){accounts(first: $n){edges{node{name}}}}", {}, 1 + 30),
         ("{accounts(first: 10){edges{node{activities(last: 3){subject}}}}}", {}, 1 + 10 * (1 + 1)),
         ("{accounts(first: 10){edges{node{...f}}}} fragment f on Account{owner{name}}", {}, 1 + 10 * (1 + 1)),
@@ -68,6 +69,8 @@ def test_the_cost_counts_rows_by_their_page_sizes(text: str, variables: dict[str
 def test_brackets_in_strings_and_comments_do_not_nest() -> None:
     assert nesting('{a(b: "{{{{", c: """ {{ \\""" {{ """) # {{{{\n}') == 2
     assert nesting("{" * 500) == 500
+    assert nesting("#\r" + "{" * 500) == 500, "a carriage return ends a comment"
+    assert nesting('"\r' + "{" * 500) == 500
 
 
 async def test_every_limit_is_held_and_told(ask: Ask) -> None:
@@ -115,6 +118,15 @@ def test_the_cost_is_echoed_and_a_new_page_size_is_priced_anew(edge: Edge) -> No
         answer = edge.ask(query, variables={"n": size}).json()
         assert answer["extensions"]["cost"] == {"requested": size + 1, "limit": 10_000}
         assert answer["data"] == {"accounts": {"edges": []}}
+
+
+def test_a_cheap_request_does_not_make_a_dear_one_cheap(edge: Edge) -> None:
+    """The measure of a document was once kept without the variable that a first caller had left out."""
+    query = "query($n: Int!){accounts(first: $n){edges{node{contacts(first: $n){edges{node{name}}}}}}}"
+    for variables in ({}, {"n": None}, {"n": 1}):
+        edge.ask(query, variables=variables)
+    for size in (100, 100.0):
+        assert edge.ask(query, variables={"n": size}).json()["errors"][0]["extensions"]["code"] == "TOO_COSTLY"
 
 
 def test_strangers_may_ask_for_less(edge: Edge) -> None:
