@@ -11,8 +11,7 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import func, literal, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from assistant import checks, prompts, recording, telemetry
 from assistant.checks import Checked
@@ -154,8 +153,18 @@ def _ask_fingerprint(ask: Ask) -> str:
 
 async def _known(desk: Desk, actor: Actor, ask: Ask) -> UUID | None:
     async with desk.database.read(SYSTEM) as connection:
-        same = (Generation.requested_by_id == actor.user_id) & (Generation.client_key == ask.client_key)
-        row = (await connection.execute(select(Generation.id, Generation.input_fingerprint).where(same))).first()
+        return await _same(connection, actor, ask)
+
+
+async def _requested(uow: UnitOfWork, ask: Ask) -> UUID | None:
+    """The generation of the same key, if somebody asked for it at the same time and was faster; nobody else does now."""
+    await uow.wait_turn(f"generation\0{uow.actor.user_id}\0{ask.client_key}")
+    return await _same(uow.session, uow.actor, ask)
+
+
+async def _same(executor: AsyncConnection | AsyncSession, actor: Actor, ask: Ask) -> UUID | None:
+    same = (Generation.requested_by_id == actor.user_id) & (Generation.client_key == ask.client_key)
+    row = (await executor.execute(select(Generation.id, Generation.input_fingerprint).where(same))).first()
     if row is None:
         return None
     if row.input_fingerprint != _ask_fingerprint(ask):
@@ -185,35 +194,32 @@ async def _gather(desk: Desk, skill: Skill, actor: Actor, ask: Ask) -> Any:
 async def _request(desk: Desk, skill: Skill, actor: Actor, ask: Ask, facts: Any) -> tuple[UUID, bool, bool]:
     """Store the request, with the consent receipt of an answer that addresses a customer, before anything thinks."""
     snapshot = orjson.loads(orjson.dumps(facts, default=str))
-    try:
-        async with desk.database.open_uow(actor) as uow:
-            generation = Generation(
-                id=uow.new_id(), kind=ask.kind, requested_by_id=actor.user_id, requested_at=uow.now, territory_id=facts.territory_id,
-                subject_kind=facts.subject.kind, subject_id=facts.subject.id, subject_label=facts.subject_label, ask=ask.words, category=ask.category,
-                channel=ask.channel, language=ask.language, client_key=ask.client_key, input_fingerprint=_ask_fingerprint(ask), disposition=Disposition.REQUESTED,
-                facts=snapshot, facts_digest=fingerprint(snapshot), in_legal_queue=False, in_finance_queue=False,
-            )  # fmt: skip
-            uow.session.add(generation)
-            await uow.session.flush()
-            uow.session.add_all(
-                GenerationPerson(generation_id=generation.id, contact_id=person) for person in facts.person_ids
-            )
-            blocked = skill.addresses_customer and not await _may_address(uow, generation, facts)
-            if ask.kind is GenerationKind.OBJECTION_REPLY:
-                await _raise_concern(uow, facts, ask)
-            detail = {"kind": ask.kind.value, "facts": generation.facts_digest}
-            uow.note(
-                "generation.blocked" if blocked else "generation.requested",
-                generation,
-                detail,
-                persons=facts.person_ids,
-            )
-            return generation.id, True, blocked
-    except IntegrityError:
-        known = await _known(desk, actor, ask)
-        if known is None:
-            raise
-        return known, False, False
+    async with desk.database.open_uow(actor) as uow:
+        known = await _requested(uow, ask)
+        if known is not None:
+            return known, False, False
+        generation = Generation(
+            id=uow.new_id(), kind=ask.kind, requested_by_id=actor.user_id, requested_at=uow.now, territory_id=facts.territory_id,
+            subject_kind=facts.subject.kind, subject_id=facts.subject.id, subject_label=facts.subject_label, ask=ask.words, category=ask.category,
+            channel=ask.channel, language=ask.language, client_key=ask.client_key, input_fingerprint=_ask_fingerprint(ask), disposition=Disposition.REQUESTED,
+            facts=snapshot, facts_digest=fingerprint(snapshot), in_legal_queue=False, in_finance_queue=False,
+        )  # fmt: skip
+        uow.session.add(generation)
+        await uow.session.flush()
+        uow.session.add_all(
+            GenerationPerson(generation_id=generation.id, contact_id=person) for person in facts.person_ids
+        )
+        blocked = skill.addresses_customer and not await _may_address(uow, generation, facts)
+        if ask.kind is GenerationKind.OBJECTION_REPLY:
+            await _raise_concern(uow, facts, ask)
+        detail = {"kind": ask.kind.value, "facts": generation.facts_digest}
+        uow.note(
+            "generation.blocked" if blocked else "generation.requested",
+            generation,
+            detail,
+            persons=facts.person_ids,
+        )
+        return generation.id, True, blocked
 
 
 async def _may_address(uow: UnitOfWork, generation: Generation, facts: LeadFacts) -> bool:
