@@ -75,7 +75,9 @@ def _parent_hangs(
 
 
 def _name(table: FromClause) -> str:
-    return str(getattr(getattr(table, "element", table), "name", ""))
+    """The name of the table from which the rows come, through aliases and subqueries."""
+    (column,) = table.c.id.base_columns
+    return str(column.table.name)
 
 
 def _narrowed(table: FromClause, reach: Reach, rows: ColumnElement[bool]) -> ColumnElement[bool]:
