@@ -99,7 +99,8 @@ class Context:
         The database keeps them to what the reader may see, or the actor given.
         """
         async with self.database.read(actor or self.reader) as connection:
-            return (await connection.execute(statement)).mappings().all()
+            times = {"sortie_now": self.now, "sortie_today": self.now.date()}
+            return (await connection.execute(statement, times)).mappings().all()
 
     @asynccontextmanager
     async def open_uow(self) -> AsyncIterator[UnitOfWork]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import strawberry
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import Text as SqlText
 from sqlalchemy.engine import RowMapping
 
 from api.accounts import Account, Contact
@@ -239,32 +240,37 @@ ORDERS = {
 }
 
 
-def _in_stage(view: View, key: str, _context: Context) -> ColumnElement[bool]:
+def _in_stage(view: View, key: ColumnElement[str]) -> ColumnElement[bool]:
     return view.column("stage_id").in_(select(deals.Stage.id).where(deals.Stage.key == key))
 
 
-def _is_open(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+def _is_open(view: View, wanted: bool) -> ColumnElement[bool]:
     return view.column("stage_id").in_(select(deals.Stage.id).where(deals.Stage.is_closed.is_(not wanted)))
 
 
-def _amount(name: str, compare: Callable[[Any, Any], Any]) -> Callable[..., ColumnElement[bool]]:
-    def clause(view: View, value: MoneyInput, _context: Context) -> ColumnElement[bool]:
+def _amount(name: str, compare: Callable[[Any, Any], Any], description: str) -> Any:
+    def convert(value: MoneyInput, _context: Context) -> tuple[str, int]:
         asked = kernel.money(value.amount, value.currency, ("filter", name))
-        return and_(view.column("currency") == asked.currency, compare(view.column("amount_minor"), asked.amount_minor))
+        return asked.currency, asked.amount_minor
 
-    return clause
+    def clause(view: View, currency: ColumnElement[str], amount: ColumnElement[int]) -> ColumnElement[bool]:
+        return and_(view.column("currency") == currency, compare(view.column("amount_minor"), amount))
+
+    return matching(clause, description, "currency", "amount_minor", convert=convert)
 
 
-def _stalled(view: View, days: int, context: Context) -> ColumnElement[bool]:
+def _stalled_since(days: int, context: Context) -> datetime:
     if not 0 <= days <= STALLED_LIMIT:
         words = Text(f"stalledDays 必须在 0 到 {STALLED_LIMIT} 之间", f"stalledDays must be from 0 to {STALLED_LIMIT}")
         raise Invalid(words, ("filter", "stalledDays"))
-    waiting = view.column("stage_entered_at") <= context.now - timedelta(days=days)
-    return and_(waiting, _is_open(view, wanted=True, _context=context))
+    return context.now - timedelta(days=days)
 
 
-def _in_region(view: View, value: str, _context: Context) -> ColumnElement[bool]:
-    word = value.strip().lower()
+def _stalled(view: View, since: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return and_(view.column("stage_entered_at") <= since, _is_open(view, wanted=True))
+
+
+def _in_region(view: View, word: ColumnElement[str]) -> ColumnElement[bool]:
     columns = (Territory.key, Territory.label_zh, Territory.label_en)
     named = select(Territory.id).where(or_(*(func.lower(column) == word for column in columns)))
     top = named.cte("inside", recursive=True)
@@ -277,18 +283,25 @@ def _in_region(view: View, value: str, _context: Context) -> ColumnElement[bool]
 class OpportunityFilter:
     """Conditions on opportunities."""
 
-    stage_key: str | None = matching(_in_stage, "The key of the stage.")
+    stage_key: str | None = matching(_in_stage, "The key of the stage.", SqlText())
     owner_id: strawberry.ID | None = names("User", "owner_id", "The colleague who leads it.")
     account_id: strawberry.ID | None = names("Account", "account_id", "The customer.")
     open: bool | None = matching(_is_open, "True: not closed yet; false: closed.")
     pipeline_id: strawberry.ID | None = names("Pipeline", "pipeline_id", "The pipeline.")
     stage_id: strawberry.ID | None = names("Stage", "stage_id", "The stage.")
-    region: str | None = matching(_in_region, "The region's key, or its label in either language; what lies in it too.")
+    region: str | None = matching(
+        _in_region,
+        "The region's key, or its label in either language; what lies in it too.",
+        SqlText(),
+        convert=lambda value, _context: value.strip().lower(),
+    )
     close_date_since: date | None = since("close_date", "Expected to close on or after this day.")
     close_date_before: date | None = until("close_date", "Expected to close before this day.")
-    amount_from: MoneyInput | None = matching(_amount("amountFrom", ge), "Worth this amount at least, in its currency.")
-    amount_to: MoneyInput | None = matching(_amount("amountTo", le), "Worth this amount at most, in its currency.")
-    stalled_days: int | None = matching(_stalled, "Open, and in its stage for at least so many days.")
+    amount_from: MoneyInput | None = _amount("amountFrom", ge, "Worth this amount at least, in its currency.")
+    amount_to: MoneyInput | None = _amount("amountTo", le, "Worth this amount at most, in its currency.")
+    stalled_days: int | None = matching(
+        _stalled, "Open, and in its stage for at least so many days.", "stage_entered_at", convert=_stalled_since
+    )
     forecast_category: ForecastCategory | None = equals("forecast_category", "How sure it counts in the forecast.")
     search: str | None = contains("name", "A part of the name, upper and lower case alike.")
     custom: list[CustomFieldFilter] | None = custom_filter()

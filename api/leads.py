@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement
 
 from api.accounts import Account, Contact
 from api.context import Context, Info
@@ -20,6 +20,7 @@ from api.reads import (
     by,
     column,
     computed,
+    contains_in,
     derived,
     equals,
     listing,
@@ -156,7 +157,7 @@ class Lead(Record):
     log: list[LogEntry] = log("Lead")
 
 
-def _dormant(view: View, hours: int, context: Context) -> ColumnElement[bool]:
+def _dormant_since(hours: int, context: Context) -> datetime:
     if not 0 <= hours <= DORMANT_LIMIT:
         raise Invalid(
             Text(
@@ -165,21 +166,21 @@ def _dormant(view: View, hours: int, context: Context) -> ColumnElement[bool]:
             ),
             ("filter", "dormantSinceHours"),
         )
-    return view.column("last_activity_at") <= context.now - timedelta(hours=hours)
+    return context.now - timedelta(hours=hours)
 
 
-def _unowned(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+def _dormant(view: View, since: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return view.column("last_activity_at") <= since
+
+
+def _unowned(view: View, wanted: bool) -> ColumnElement[bool]:
     owner = view.column("owner_id")
     return owner.is_(None) if wanted else owner.is_not(None)
 
 
-def _responded(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+def _responded(view: View, wanted: bool) -> ColumnElement[bool]:
     replied = view.column("first_responded_at")
     return replied.is_not(None) if wanted else replied.is_(None)
-
-
-def _named(view: View, words: str, _context: Context) -> ColumnElement[bool]:
-    return or_(*(view.column(name).icontains(words, autoescape=True) for name in ("name", "company")))
 
 
 @strawberry.input(description="Which leads; all conditions hold together.")
@@ -190,12 +191,16 @@ class LeadFilter:
     source: str | None = equals("source", "Where it came from.")
     region: str | None = in_region("The region's key, or its label in either language.")
     owner_id: strawberry.ID | None = names("User", "owner_id", "The colleague who works on it.")
-    dormant_since_hours: int | None = matching(_dormant, "No activity for at least so many hours.")
+    dormant_since_hours: int | None = matching(
+        _dormant, "No activity for at least so many hours.", "last_activity_at", convert=_dormant_since
+    )
     grade: LeadGrade | None = equals("grade", "How promising it is.")
     channel: Channel | None = equals("channel", "The way in which it came.")
     unowned: bool | None = matching(_unowned, "True: open to claim; false: owned.")
     responded: bool | None = matching(_responded, "True: somebody has genuinely replied; false: nobody has.")
-    search: str | None = matching(_named, "A part of the name or the company, upper and lower case alike.")
+    search: str | None = contains_in(
+        ("name", "company"), "A part of the name or the company, upper and lower case alike."
+    )
     custom: list[CustomFieldFilter] | None = custom_filter()
 
 

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Text, func, or_, select
 
 from api.context import Context
 from api.reads import View, matching
 from domain.people import Territory
 
 
-def _clause(view: View, value: str, _context: Context) -> ColumnElement[bool]:
-    word = value.strip().lower()
+def _convert(value: str, _context: Context) -> tuple[str, str]:
+    return value, value.strip().lower()
+
+
+def _clause(view: View, value: ColumnElement[str], word: ColumnElement[str]) -> ColumnElement[bool]:
     labels = or_(func.lower(Territory.label_zh) == word, func.lower(Territory.label_en) == word)
     region = view.column("region")
     return or_(region == value, region.in_(select(Territory.key).where(labels)))
@@ -18,4 +21,4 @@ def _clause(view: View, value: str, _context: Context) -> ColumnElement[bool]:
 
 def in_region(description: str) -> Any:
     """A filter on `region`."""
-    return matching(_clause, description)
+    return matching(_clause, description, Text(), Text(), convert=_convert)

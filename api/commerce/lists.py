@@ -4,16 +4,17 @@ from datetime import date, datetime
 from enum import StrEnum
 
 import strawberry
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_
 
 from api.commerce.types import Invoice, Order, Payment, Product, Quote
-from api.context import Context
 from api.custom_fields import CustomFieldFilter, custom_filter
 from api.reads import (
+    TODAY,
     Connection,
     View,
     by,
     contains,
+    contains_in,
     equals,
     listing,
     matching,
@@ -26,25 +27,21 @@ from api.scalars import enum
 from domain.commerce import PaymentStatus, QuoteStatus
 
 
-def _named(view: View, words: str, _context: Context) -> ColumnElement[bool]:
-    return or_(*(view.column(name).icontains(words, autoescape=True) for name in ("code", "name_zh", "name_en")))
-
-
-def _discontinued(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+def _discontinued(view: View, wanted: bool) -> ColumnElement[bool]:
     gone = view.column("discontinued_at")
     return gone.is_not(None) if wanted else gone.is_(None)
 
 
-def _delivered(view: View, wanted: bool, _context: Context) -> ColumnElement[bool]:
+def _delivered(view: View, wanted: bool) -> ColumnElement[bool]:
     day = view.column("delivered_on")
     return day.is_not(None) if wanted else day.is_(None)
 
 
-def _stands(view: View, status: PaymentStatus, context: Context) -> ColumnElement[bool]:
+def _stands(view: View, status: PaymentStatus) -> ColumnElement[bool]:
     owed, received, late = (
         view.column("amount_minor"),
         view.column("received_minor"),
-        view.column("due_on") < context.now.date(),
+        view.column("due_on") < TODAY,
     )
     return {
         PaymentStatus.PAID: received >= owed,
@@ -58,7 +55,9 @@ def _stands(view: View, status: PaymentStatus, context: Context) -> ColumnElemen
 class ProductFilter:
     """Conditions on products."""
 
-    search: str | None = matching(_named, "A part of the code or of a name, upper and lower case alike.")
+    search: str | None = contains_in(
+        ("code", "name_zh", "name_en"), "A part of the code or of a name, upper and lower case alike."
+    )
     series: str | None = equals("series", "The series.")
     discontinued: bool | None = matching(_discontinued, "True: sold no more; false: still sold.")
     custom: list[CustomFieldFilter] | None = custom_filter()

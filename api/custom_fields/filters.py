@@ -96,7 +96,7 @@ def _check_one(field: FieldFact, asked: _Asked, path: tuple[str, ...]) -> None:
         custom_fields.read_value(field, asked.value, path)
 
 
-def _clause(view: View, filters: list[CustomFieldFilter], _context: Context) -> ColumnElement[bool]:
+def _clause(view: View, filters: list[CustomFieldFilter]) -> ColumnElement[bool]:
     stored = view.column("custom")
     return and_(true(), *(_one(stored, one) for one in filters))
 

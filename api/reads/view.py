@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import ColumnElement, False_, FromClause, True_, and_, case, cast, literal, null, or_, tuple_
 from sqlalchemy.types import TypeEngine
 
+from api.scalars import instant_words
 from domain.kernel import Actor, Base, Invalid, Language, Text, UtcDateTime, field_visible, rows_visible
 
 _INT64 = 1 << 63
@@ -77,6 +78,10 @@ class View:
             return column
         return cast(null(), column.type) if isinstance(seen, False_) else case((seen, column))
 
+    def type_of(self, name: str) -> TypeEngine[Any]:
+        """The type of a column."""
+        return self.table.c[name].type
+
     def _field_of(self, name: str) -> str:
         return next((field for field, columns in self.withheld.items() if name in columns), name)
 
@@ -95,7 +100,10 @@ class View:
     def after(self, order: Order, values: Sequence[Any]) -> ColumnElement[bool]:
         """The condition for rows that come after the one with these key values."""
         columns = [self.column(key.column) for key in order.keys]
-        bound = [literal(value, column.type) for value, column in zip(values, columns, strict=True)]
+        bound = [
+            value if isinstance(value, ColumnElement) else literal(value, column.type)
+            for value, column in zip(values, columns, strict=True)
+        ]
         one_way = len({key.descending for key in order.keys}) == 1
         if one_way and not any(self._nullable(key.column) for key in order.keys):
             left, right = tuple_(*columns), tuple_(*bound)
@@ -118,7 +126,9 @@ def write_cursor(order: Order, values: Sequence[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.hex if isinstance(value, UUID) else value
+    if isinstance(value, UUID):
+        return value.hex
+    return instant_words(value) if isinstance(value, datetime) else value
 
 
 def key_types(model: type[Base], order: Order) -> list[TypeEngine[Any]]:
@@ -132,15 +142,33 @@ def read_cursor(types: Sequence[TypeEngine[Any]], order: Order, cursor: str) -> 
     Raises Invalid for one that this order did not write.
     """
     try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        words, *values = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        words, *values = _parts(cursor)
         if words != order.words:
             _refuse(words)
         return [_typed(value, key_type) for value, key_type in zip(values, types, strict=True)]
-    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
-        raise Invalid(
-            Text("after 不是这个列表在当前排序下的游标", "after is no cursor of this list in this order"), ("after",)
-        ) from error
+    except _UNREADABLE as error:
+        raise Invalid(NO_CURSOR, ("after",)) from error
+
+
+_UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError, binascii.Error)
+NO_CURSOR = Text("after 不是这个列表在当前排序下的游标", "after is no cursor of this list in this order")
+
+
+def cursor_values(cursor: str) -> list[Any]:
+    """The key values in a cursor of any order, as JSON has them.
+
+    Raises Invalid for one that no order wrote.
+    """
+    try:
+        _words, *values = _parts(cursor)
+    except _UNREADABLE as error:
+        raise Invalid(NO_CURSOR, ("after",)) from error
+    return values
+
+
+def _parts(cursor: str) -> Any:
+    padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+    return orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
 
 
 def _typed(value: Any, column_type: TypeEngine[Any]) -> Any:
