@@ -13,6 +13,7 @@ from api.context import Context, Info
 from api.reads.filters import check, conditions
 from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
 from api.reads.shapes import (
+    NO_SIGHT,
     SHAPES,
     Below,
     Column,
@@ -294,9 +295,6 @@ def batched(load: Callable[..., Awaitable[Mapping[UUID, Any]]], description: str
 
 
 # ---- roots -----------------------------------------------------------------------------------------------------------
-
-NO_SIGHT = Text("您的角色无权查看这个列表", "your role has no sight of this list")
-
 
 def listing(description: str, *, filter: type | None = None, orders: Mapping[Any, Order] | None = None) -> Any:
     """A root field with every row of its type that the reader sees, in pages.

@@ -1,6 +1,6 @@
 """What a type of the schema declares about itself: its mapped class, and for each field where the value comes from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, cast
@@ -8,14 +8,17 @@ from typing import Any, TypeVar, cast
 import strawberry
 from sqlalchemy import ColumnElement, FromClause, True_
 from sqlalchemy.engine import RowMapping
+from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryList, StrawberryOptional, get_object_definition
 from strawberry.types.field import StrawberryField
 from strawberry.types.lazy_type import LazyType
 
+from api.reads.filters import Condition
 from api.reads.ids import global_id
 from api.reads.view import Order, View, by
-from domain.kernel import Actor, Base, Language, declared
+from domain.kernel import Actor, Base, Language, Text, declared
 
+DEFAULT_NAMES = NameConverter()
 T = TypeVar("T", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 Row = RowMapping
@@ -95,10 +98,17 @@ class Derived(Source):
         self.columns = columns
         self.build = build
 
+    def elements(self, view: View) -> list[ColumnElement[Any]]:
+        """The expressions of which the value is made."""
+        return [view.column(column, self.name) for column in self.columns]
+
+    def made(self, values: Sequence[Any]) -> Any:
+        """The value made of those of the expressions."""
+        return None if all(value is None for value in values) else self.build(*values)
+
     def read(self, row: Row, view: View) -> Any:
         """Build it."""
-        values = [row[f"{self.name}__{column}"] for column in self.columns]
-        return None if all(value is None for value in values) else self.build(*values)
+        return self.made([row[f"{self.name}__{column}"] for column in self.columns])
 
 
 class MoneyOf(Derived):
@@ -106,7 +116,9 @@ class MoneyOf(Derived):
 
 
 class ToAny(Derived):
-    """The record of any type whose kind and id two columns hold."""
+    """The record of any type whose kind and id two columns hold; `kinds` are the entities that it can be, all without it."""
+
+    kinds: frozenset[str] | None = None
 
 
 class Part(Source):
@@ -174,12 +186,21 @@ class Below(Related):
         return self.own_order or self.target.order
 
 
+NO_SIGHT = Text("您的角色无权查看这个列表", "your role has no sight of this list")
+
+
 class Whole(Related):
     """Every row of a type, with the filter that may narrow it and the orders among which one may choose."""
 
     def __init__(self, filter: type | None, orders: Mapping[Any, Order] | None) -> None:
         self.filter = filter
         self.orders = orders or {}
+
+    @cached_property
+    def conditions(self) -> dict[str, tuple[Condition, StrawberryField]]:
+        """The filter's conditions by the names of its fields in the schema."""
+        fields = get_object_definition(self.filter, strict=True).fields if self.filter else []
+        return {DEFAULT_NAMES.get_graphql_name(field): (field.metadata["condition"], field) for field in fields}
 
 
 # What a reader's role makes of a type costs milliseconds to write down and is the same for each of their requests.
@@ -205,6 +226,11 @@ class Shape:
     hidden: frozenset[str]
     sources: tuple[Source, ...]
     is_node: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the type in the schema."""
+        return str(get_object_definition(self.kind, strict=True).name)
 
     @property
     def entity(self) -> str:

@@ -1,6 +1,6 @@
 """SQL whose result is JSON: how each kind of value is written on both databases, and parameters that requests fill."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    literal_column,
+    ColumnClause,
     select,
 )
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
@@ -139,31 +139,62 @@ class Joined(FunctionElement[str]):
     inherit_cache = True
 
 
-@compiles(Joined)
+CHAIN = 100
+"""Parts of one chain at most on SQLite, whose expressions may be 1,000 levels deep."""
+
+
+@compiles(Joined, "postgresql")
 def _joined(element: Joined, compiler: SQLCompiler, **options: Any) -> str:
     return _halved([compiler.process(part, **options) for part in element.clauses])
 
 
 def _halved(parts: list[str]) -> str:
-    """Joined as a tree: a chain would copy its beginning at each step, and SQLite allows 1,000 levels."""
+    """Joined as a tree: a chain would copy its beginning at each step."""
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2
     return f"({_halved(parts[:half])} || {_halved(parts[half:])})"
 
 
+@compiles(Joined, "sqlite")
+def _chained(element: Joined, compiler: SQLCompiler, **options: Any) -> str:
+    """Joined as a chain: the stack of SQLite's parser holds 100 brackets and words."""
+    parts = [compiler.process(part, **options) for part in element.clauses]
+    while len(parts) > CHAIN:
+        parts = [f"({' || '.join(parts[at : at + CHAIN])})" for at in range(0, len(parts), CHAIN)]
+    return " || ".join(parts)
+
+
 def quoted(words: str) -> ColumnElement[str]:
     """A text of the schema or of a document's names as SQL."""
-    return literal_column("'" + words.replace("'", "''") + "'", Text())
+    return _Words(words)
+
+
+class _Words(ColumnClause[str]):
+    """A text that stands in the statement itself."""
+
+    inherit_cache = False
+
+    def __init__(self, words: str) -> None:
+        super().__init__("'" + words.replace("'", "''") + "'", Text(), is_literal=True)
+        self.words = words
+
+
+def _flat(parts: Iterable[str | ColumnElement[Any]]) -> Iterator[str | ColumnElement[Any]]:
+    for part in parts:
+        if isinstance(part, Joined):
+            yield from _flat(part.clauses)
+        else:
+            yield part.words if isinstance(part, _Words) else part
 
 
 def join(*parts: str | ColumnElement[Any]) -> ColumnElement[str]:
     """The parts one after the other, words among them as they are."""
     merged: list[str | ColumnElement[Any]] = []
-    for part in parts:
+    for part in _flat(parts):
         if isinstance(part, str) and merged and isinstance(merged[-1], str):
             merged[-1] += part
-        elif part != "" or not isinstance(part, str):
+        elif not isinstance(part, str) or part:
             merged.append(part)
     elements = [quoted(part) if isinstance(part, str) else part for part in merged]
     return elements[0] if len(elements) == 1 else Joined(*elements)

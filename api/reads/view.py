@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, False_, FromClause, True_, and_, case, cast, literal, null, or_, tuple_
+from sqlalchemy import ColumnElement, False_, FromClause, True_, and_, case, cast, literal, null, or_, true, tuple_
 from sqlalchemy.types import TypeEngine
 
 from api.scalars import instant_words
@@ -67,6 +67,15 @@ class View:
         """The condition for rows on which the reader sees a field that may be withheld; literal where it can be."""
         return field_visible(self.model, field, self.actor, self.table)
 
+    def shows(self, field: str) -> ColumnElement[bool]:
+        """The condition for rows on which the reader sees a field of any kind."""
+        return self.sees(field) if field in self.withheld else true()
+
+    @property
+    def key(self) -> ColumnElement[UUID]:
+        """The id of the row."""
+        return self.table.c.id
+
     def column(self, name: str, field: str | None = None) -> ColumnElement[Any]:
         """A column, null where a field that it belongs to is withheld: the one given, or (for filters and orders) the first."""
         column = self.table.c[name]
@@ -85,8 +94,11 @@ class View:
     def _field_of(self, name: str) -> str:
         return next((field for field, columns in self.withheld.items() if name in columns), name)
 
-    def _nullable(self, name: str) -> bool:
-        return bool(self.table.c[name].nullable) or self._field_of(name) in self.withheld
+    def nullable(self, name: str, field: str | None = None) -> bool:
+        """Whether a column, as the reader sees it, can be null."""
+        owner = field or self._field_of(name)
+        hidden = owner in self.withheld and not isinstance(self.sees(owner), True_)
+        return hidden or bool(self.table.c[name].nullable)
 
     def order_by(self, order: Order) -> list[ColumnElement[Any]]:
         """The order's clauses; NULLS LAST only where nulls can be, so that plain indexes serve."""
@@ -94,7 +106,7 @@ class View:
         for key in order.keys:
             column = self.column(key.column)
             directed = column.desc() if key.descending else column.asc()
-            clauses.append(directed.nulls_last() if self._nullable(key.column) else directed)
+            clauses.append(directed.nulls_last() if self.nullable(key.column) else directed)
         return clauses
 
     def after(self, order: Order, values: Sequence[Any]) -> ColumnElement[bool]:
@@ -105,7 +117,7 @@ class View:
             for value, column in zip(values, columns, strict=True)
         ]
         one_way = len({key.descending for key in order.keys}) == 1
-        if one_way and not any(self._nullable(key.column) for key in order.keys):
+        if one_way and not any(self.nullable(key.column) for key in order.keys):
             left, right = tuple_(*columns), tuple_(*bound)
             return left < right if order.keys[0].descending else left > right
         steps: list[ColumnElement[bool]] = []
@@ -113,7 +125,7 @@ class View:
         for key, column, value, wanted in zip(order.keys, columns, values, bound, strict=True):
             if value is not None:
                 later = column < wanted if key.descending else column > wanted
-                beyond = or_(later, column.is_(None)) if self._nullable(key.column) else later
+                beyond = or_(later, column.is_(None)) if self.nullable(key.column) else later
                 steps.append(and_(*same, beyond))
             same.append(column.is_(None) if value is None else column == wanted)
         return or_(*steps)

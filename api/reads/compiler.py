@@ -1,0 +1,712 @@
+"""The compiler: one GraphQL operation becomes one SQL statement whose one row carries the text of the answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    OperationDefinitionNode,
+    OperationType,
+    get_named_type,
+)
+from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.values import VariableValues
+from sqlalchemy import (
+    ColumnElement,
+    Enum,
+    False_,
+    FromClause,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    true,
+)
+from sqlalchemy.sql.elements import Null
+from strawberry.types.base import StrawberryOptional, get_object_definition
+from strawberry.types.field import StrawberryField
+
+from api.context import Context
+from api.reads import sql
+from api.reads.arguments import Given, Variables, arguments
+from api.reads.filters import Condition
+from api.reads.ids import PREFIXES, read_id
+from api.reads.shapes import (
+    DEFAULT_NAMES,
+    NO_SIGHT,
+    SHAPES,
+    Below,
+    Column,
+    Derived,
+    Localized,
+    MoneyOf,
+    Part,
+    Shape,
+    Source,
+    ToAny,
+    ToOne,
+    Whole,
+)
+from api.reads.view import Order, View, key_types, read_cursor
+from domain.kernel import Actor, Forbidden, Language, Text as Words, may_read
+
+
+class NotCompiled(Exception):
+    """An operation, or the values that it has now, for the resolvers: `field` names the one that asks for them."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
+@dataclass(slots=True)
+class Asking:
+    """One request as statements and finishing see it."""
+
+    variables: Variables
+    context: Context
+    beside: tuple[Any, ...] = ()
+
+
+Finish = Callable[[Any, Asking], Any]
+"""Makes the answer's value of what the statement carries in its place."""
+
+
+class Piece(NamedTuple):
+    """The text of one value of the answer as SQL, and what is left to do on it in Python."""
+
+    text: ColumnElement[str]
+    finish: Finish | None = None
+
+
+class Row(NamedTuple):
+    """A row of a shape as its reader sees it, in the statement."""
+
+    shape: Shape
+    view: View
+
+
+NULL = "null"
+
+
+def as_it_is(value: Any, _asking: Asking) -> Any:
+    """Leave a value alone that is only written anew, in the one form of numbers and spaces."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A compiled operation: the statement's text of `data`, what finishes it, and which roots are refused."""
+
+    text: ColumnElement[str]
+    finish: Finish | None
+    refused: Sequence[tuple[str, Sequence[FieldNode], Exception]]
+
+
+class Compiler:
+    """Compiles one operation for one stand-in of a reader, as far as the values of its variables make another plan."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        operation: OperationDefinitionNode,
+        variables: VariableValues,
+        context: Context,
+        actor: Actor,
+    ) -> None:
+        self.schema = schema
+        self.operation = operation
+        self.fragments = {
+            one.name.value: FragmentDetails(one)
+            for one in document.definitions
+            if isinstance(one, FragmentDefinitionNode)
+        }
+        self.variables = variables
+        self.context = context
+        self.actor = actor
+        self.language: Language = context.language
+        self.refused: list[tuple[str, Sequence[FieldNode], Exception]] = []
+        self._slots = 0
+
+    # ---- operations ----------------------------------------------------------------------------------------------
+
+    def query(self) -> Draft:
+        """Compile a query.
+
+        Raises NotCompiled for one that is left to the resolvers.
+        """
+        kind = self.schema.query_type
+        if self.operation.operation is not OperationType.QUERY or kind is None:
+            raise NotCompiled(self.operation.operation.value)
+        fields = collect_fields(
+            self.schema, self.fragments, self.variables, kind, self.operation
+        ).grouped_field_set
+        piece = self._fields(kind, fields, lambda name, details: self._root(kind, name, details))
+        return Draft(piece.text, piece.finish, self.refused)
+
+    def _fields(
+        self,
+        kind: GraphQLObjectType,
+        fields: Mapping[str, list[FieldDetails]],
+        write: Callable[[str, list[FieldDetails]], Piece],
+    ) -> Piece:
+        """One object of the answer."""
+        parts: list[str | ColumnElement[Any]] = ["{"]
+        finishes: dict[str, Finish] = {}
+        for number, (key, details) in enumerate(fields.items()):
+            parts.append(f'{"," if number else ""}"{key}":')
+            if details[0].node.name.value == "__typename":
+                parts.append(f'"{kind.name}"')
+                continue
+            piece = write(key, details)
+            parts.append(piece.text)
+            if piece.finish is not None:
+                finishes[key] = piece.finish
+        return Piece(sql.join(*parts, "}"), _finish_fields(finishes) if finishes else None)
+
+    def object(self, kind: GraphQLObjectType, details: list[FieldDetails], row: Row) -> Piece:
+        """An object of the answer that stands for a row."""
+        fields = self.below(kind, details)
+        return self._fields(kind, fields, lambda _key, found: self._field(kind, found, row))
+
+    def below(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Mapping[str, list[FieldDetails]]:
+        """The fields that are asked of a type under a field, fragments put in and directives followed."""
+        return collect_subfields(
+            self.schema, self.fragments, self.variables, self.operation, kind, details
+        ).grouped_field_set
+
+    def view(self, shape: Shape, table: FromClause | None = None) -> View:
+        """A fresh view of a shape's rows."""
+        return View(shape.model, shape.withheld, shape.model.__table__.alias() if table is None else table, self.actor, self.language)
+
+    def slot(self, read: Callable[[Asking], Any], kind: Any) -> ColumnElement[Any]:
+        """A parameter that each request fills."""
+        self._slots += 1
+        return sql.slot(self._slots, read, kind)
+
+    def arguments(self, declared: GraphQLField, details: list[FieldDetails]) -> dict[str, Given]:
+        """A field's arguments."""
+        return arguments(declared, details[0].node, self.variables)
+
+    def size(self, given: Mapping[str, Given], name: str) -> int:
+        """The number of rows that an argument asks for, which stands in the statement."""
+        value = given[name].value
+        if not isinstance(value, int) or not 1 <= value <= self.context.limits.page:
+            raise NotCompiled(name)
+        return value
+
+    # ---- fields of a row -----------------------------------------------------------------------------------------
+
+    def _field(self, kind: GraphQLObjectType, details: list[FieldDetails], row: Row) -> Piece:
+        name = details[0].node.name.value
+        declared = kind.fields[name]
+        source = source_of(declared)
+        if source is None:
+            if name == "id" and row.shape.is_node:
+                return Piece(self._global_id(row))
+            raise NotCompiled(f"{kind.name}.{name}")
+        return self._written(declared, source, details, row)
+
+    def _written(self, declared: GraphQLField, source: Source, details: list[FieldDetails], row: Row) -> Piece:
+        match source:
+            case ToOne():
+                return self._to_one(declared, source, details, row)
+            case ToAny():
+                return self._to_any(declared, source, details, row)
+            case MoneyOf():
+                return self._money(declared, source, details, row)
+            case Derived():
+                return self._derived(declared, source, details, row)
+            case Part():
+                return self._part(declared, source, details, row)
+            case Column():
+                return self._column(declared, row, source.columns[0], source.name)
+            case Localized():
+                return self._column(declared, row, source.columns[self.language is Language.EN], source.name)
+            case Below():
+                return self._below(declared, source, details, row)
+        raise NotCompiled(f"{row.shape.name}.{details[0].node.name.value}")
+
+    def _global_id(self, row: Row) -> ColumnElement[str]:
+        return sql.join(f'"{PREFIXES[row.shape.entity]}_', sql.hexadecimal(row.view.key), '"')
+
+    def _column(self, declared: GraphQLField, row: Row, column: str, field: str) -> Piece:
+        return self._value(declared, row.view.column(column, field), row, can_be_null=row.view.nullable(column, field))
+
+    def _value(
+        self, declared: GraphQLField, element: ColumnElement[Any], row: Row, *, can_be_null: bool
+    ) -> Piece:
+        """A scalar, an enum, or a list of them."""
+        text, finish = scalar(get_named_type(declared.type), element, is_list=_is_list(declared))
+        if can_be_null:
+            text = func.coalesce(text, sql.refused(row.view.key) if isinstance(declared.type, GraphQLNonNull) else NULL)
+        return Piece(text, finish)
+
+    def _or_null(self, declared: GraphQLField, found: Piece, row: Row) -> Piece:
+        """A value that may be absent: null then, or no answer at all where the schema says that it never is."""
+        instead: Any = sql.refused(row.view.key) if isinstance(declared.type, GraphQLNonNull) else NULL
+        return Piece(func.coalesce(found.text, instead), _unless_null(found.finish))
+
+    def _money(self, declared: GraphQLField, source: MoneyOf, details: list[FieldDetails], row: Row) -> Piece:
+        minor, currency = (row.view.column(column, source.name) for column in source.columns)
+        kind = get_named_type(declared.type)
+        words = {"amount": sql.in_quotes(sql.amount(minor, currency)), "currency": sql.string(currency)}
+        fields = self.below(kind, details)
+        piece = self._fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
+        absent = minor.is_(None) | currency.is_(None)
+        if not any(row.view.nullable(column, source.name) for column in source.columns):
+            return piece
+        return self._or_null(declared, Piece(case((absent, null()), else_=piece.text)), row)
+
+    def _derived(self, declared: GraphQLField, source: Derived, details: list[FieldDetails], row: Row) -> Piece:
+        """The columns in the place of the value, which Python makes of them."""
+        elements = source.elements(row.view)
+        readers = [sql.reader(element.type) for element in elements]
+        text = sql.join("[", *_between(",", [sql.bare(element) for element in elements]), "]")
+        serialise = self._serialised(declared.type, details)
+        non_null = isinstance(declared.type, GraphQLNonNull)
+
+        def finish(carried: Any, asking: Asking) -> Any:
+            values = [read(value) for read, value in zip(readers, carried, strict=True)]
+            made = source.made(values)
+            if made is None and non_null:
+                raise NotCompiled(source.name)
+            return serialise(made, asking)
+
+        return Piece(text, finish)
+
+    def _serialised(self, kind: Any, details: list[FieldDetails]) -> Finish:
+        """What writes a value of Python as the answer has it."""
+        if isinstance(kind, GraphQLNonNull):
+            return self._serialised(kind.of_type, details)
+        if isinstance(kind, GraphQLList):
+            one = self._serialised(kind.of_type, details)
+            return lambda values, asking: None if values is None else [one(value, asking) for value in values]
+        if isinstance(kind, GraphQLScalarType | GraphQLEnumType):
+            return lambda value, _asking: None if value is None else kind.serialize(value)
+        if not isinstance(kind, GraphQLObjectType):
+            raise NotCompiled(str(kind))
+        fields = [(key, self._attribute(kind, found)) for key, found in self.below(kind, details).items()]
+
+        def write(value: Any, asking: Asking) -> Any:
+            return None if value is None else {key: read(value, asking) for key, read in fields}
+
+        return write
+
+    def _attribute(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Finish:
+        """One field of an object of Python."""
+        name = details[0].node.name.value
+        if name == "__typename":
+            return lambda _value, _asking: kind.name
+        declared = kind.fields[name]
+        definition = declared.extensions["strawberry-definition"]
+        worded = definition.metadata.get("worded")
+        if definition.base_resolver is not None and worded is None:
+            raise NotCompiled(f"{kind.name}.{name}")
+        serialise = self._serialised(declared.type, details)
+        if worded is not None:
+            return lambda value, asking: serialise(worded(value, asking.context.language), asking)
+        return lambda value, asking: serialise(getattr(value, definition.python_name), asking)
+
+    # ---- other records -------------------------------------------------------------------------------------------
+
+    def _to_one(self, declared: GraphQLField, source: ToOne, details: list[FieldDetails], row: Row) -> Piece:
+        id = row.view.column(source.columns[0], source.name)
+        found = self.record(source.target, get_named_type(declared.type), details, id)
+        return self._or_null(declared, found, row)
+
+    def record(
+        self, shape: Shape, kind: GraphQLObjectType, details: list[FieldDetails], id: ColumnElement[UUID]
+    ) -> Piece:
+        """The object of the record with an id; null where the reader does not see it."""
+        view = self.view(shape)
+        seen = view.rows()
+        if isinstance(seen, False_) or isinstance(id, Null):
+            return Piece(null())
+        piece = self.object(kind, details, Row(shape, view))
+        return Piece(_one(piece.text, view.table, view.key == id, seen), piece.finish)
+
+    def _to_any(self, declared: GraphQLField, source: ToAny, details: list[FieldDetails], row: Row) -> Piece:
+        kind, id = (row.view.column(column, source.name) for column in source.columns)
+        abstract = get_named_type(declared.type)
+        assert isinstance(abstract, GraphQLInterfaceType | GraphQLUnionType)  # noqa: S101 - what such a field leads to
+        shapes = [SHAPES[one.name] for one in self.schema.get_possible_types(abstract)]
+        chosen = [shape for shape in shapes if source.kinds is None or shape.entity in source.kinds]
+        return self._or_null(declared, self.any_record(chosen, details, kind, id), row)
+
+    def any_record(
+        self, shapes: Sequence[Shape], details: list[FieldDetails], kind: ColumnElement[Any], id: ColumnElement[Any]
+    ) -> Piece:
+        """The object of a record of one of several types; each type's text says which it is where that matters."""
+        pieces = []
+        for shape in shapes:
+            concrete = self.schema.type_map[shape.name]
+            assert isinstance(concrete, GraphQLObjectType)  # noqa: S101 - shapes stand for object types
+            pieces.append((shape, self.record(shape, concrete, details, self.surviving(shape, id))))
+        finishes = [piece.finish for _, piece in pieces]
+        if any(finishes):
+            texts = [sql.join(f"[{number},", piece.text, "]") for number, (_, piece) in enumerate(pieces)]
+        else:
+            texts = [piece.text for _, piece in pieces]
+        whens = [(kind == shape.entity, text) for (shape, _), text in zip(pieces, texts, strict=True)]
+        if not whens:
+            return Piece(null())
+
+        def finish(carried: Any, asking: Asking) -> Any:
+            number, value = carried
+            last = finishes[number]
+            return value if last is None else last(value, asking)
+
+        return Piece(case(*whens), finish if any(finishes) else None)
+
+    @staticmethod
+    def surviving(shape: Shape, id: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The id, or of a merged record the one of that into which it was merged: old links keep working."""
+        if "merged_into_id" not in shape.model.__table__.c:
+            return id
+        gone = shape.model.__table__.alias()
+        into = select(gone.c.merged_into_id).where(gone.c.id == id).correlate_except(gone).scalar_subquery()
+        return func.coalesce(into, id)
+
+    def _part(self, declared: GraphQLField, source: Part, details: list[FieldDetails], row: Row) -> Piece:
+        view = self.view(source.target)
+        numbers = [row.view.column(column, source.name) for column in source.columns]
+        number = numbers[0] if len(numbers) == 1 else func.coalesce(*numbers)
+        own = Row(source.target, view)
+        if source.show is None:
+            piece = self.object(get_named_type(declared.type), details, own)
+        else:
+            text, last = scalar(get_named_type(declared.type), view.column(source.show, source.show), is_list=False)
+            piece = Piece(text, last)
+        wanted = and_(view.table.c[source.below] == row.view.key, view.table.c[source.number] == number)
+        return self._or_null(declared, Piece(_one(piece.text, view.table, wanted, view.rows()), piece.finish), row)
+
+    # ---- lists ---------------------------------------------------------------------------------------------------
+
+    def _below(self, declared: GraphQLField, source: Below, details: list[FieldDetails], row: Row) -> Piece:
+        def conditions(view: View) -> list[ColumnElement[bool]]:
+            same = [view.table.c[name] == value for name, value in source.where.items()]
+            return [view.table.c[source.column] == row.view.key, *same, row.view.shows(source.name)]
+
+        if _is_connection(declared):
+            return self._connection(declared, details, source.target, source.order, conditions)
+        given = self.arguments(declared, details)
+        limit = self.size(given, "last") if "last" in given else None
+        return self.rows(get_named_type(declared.type), details, source.target, source.order, conditions, limit)
+
+    def rows(
+        self,
+        kind: GraphQLObjectType,
+        details: list[FieldDetails],
+        shape: Shape,
+        order: Order,
+        conditions: Callable[[View], list[ColumnElement[bool]]],
+        limit: int | None,
+    ) -> Piece:
+        """A list of rows that meet the conditions."""
+        raw = self.view(shape)
+        asked = _together([raw.rows(), *conditions(raw)])
+        if asked is None:
+            return Piece(sql.quoted("[]"))
+        chosen = select(raw.table).where(*asked).order_by(*raw.order_by(order)).limit(limit)
+        inner = chosen.correlate_except(raw.table).subquery()
+        piece = self.object(kind, details, Row(shape, self.view(shape, inner)))
+        return _listed(piece, inner)
+
+    def _connection(
+        self,
+        declared: GraphQLField,
+        details: list[FieldDetails],
+        shape: Shape,
+        order: Order,
+        conditions: Callable[[View], list[ColumnElement[bool]]],
+    ) -> Piece:
+        given = self.arguments(declared, details)
+        first = self.size(given, "first")
+        after = given.get("after")
+        values = self._cursor(shape, order, after) if after is not None and after.value else None
+        kind = get_named_type(declared.type)
+        fields = self.below(kind, details)
+        raw = self.view(shape)
+        asked = _together([raw.rows(), *conditions(raw)])
+        page = _Page(self, shape, order, first, begins_after=values is not None)
+        if asked is None:
+            return page.empty(kind, fields)
+        begun = asked if values is None else [*asked, raw.after(order, values)]
+        return page.compiled(kind, fields, raw, begun, asked)
+
+    def _cursor(self, shape: Shape, order: Order, after: Given) -> list[Any]:
+        """The key values of a cursor: null where they are now, parameters elsewhere."""
+        types = key_types(shape.model, order)
+        read = after.read
+
+        def value(number: int) -> Callable[[Asking], Any]:
+            return lambda asking: read_cursor(types, order, read(asking.variables))[number]
+
+        now = read_cursor(types, order, after.value)
+        return [None if one is None else self.slot(value(number), types[number]) for number, one in enumerate(now)]
+
+    # ---- roots ---------------------------------------------------------------------------------------------------
+
+    def _root(self, kind: GraphQLObjectType, key: str, details: list[FieldDetails]) -> Piece:
+        name = details[0].node.name.value
+        if name.startswith("__"):
+            raise NotCompiled(name)
+        declared = kind.fields[name]
+        source = source_of(declared)
+        if isinstance(source, Whole):
+            return self._whole(key, declared, source, details)
+        raise NotCompiled(f"{kind.name}.{name}")
+
+    def _whole(self, key: str, declared: GraphQLField, source: Whole, details: list[FieldDetails]) -> Piece:
+        shape = source.target
+        if source.is_optional and not may_read(shape.model, self.actor):
+            self.refused.append((key, [detail.node for detail in details], Forbidden(NO_SIGHT)))
+            return Piece(sql.quoted(NULL))
+        given = self.arguments(declared, details)
+        wanted = given.get("orderBy")
+        order = source.orders[wanted.value] if wanted is not None and wanted.value else shape.order
+
+        def conditions(view: View) -> list[ColumnElement[bool]]:
+            return list(self._filtered(source, given.get("filter"), view))
+
+        return self._connection(declared, details, shape, order, conditions)
+
+    def _filtered(self, source: Whole, given: Given | None, view: View) -> "list[ColumnElement[bool]]":
+        """What a filter's given values ask, their values as parameters."""
+        asked = []
+        for field, (condition, declared) in source.conditions.items():
+            part = None if given is None else given.parts.get(field)
+            if part is None or part.value is None:
+                continue
+            if condition.check is not None:
+                raise NotCompiled(f"filter.{field}")
+            asked.append(self._asked(condition, as_input(declared), part, view))
+        return asked
+
+    def _asked(
+        self, condition: Condition, to_input: Callable[[Any], Any], part: Given, view: View
+    ) -> ColumnElement[bool]:
+        condition.values(to_input(part.value), self.context)
+        if not condition.kinds:
+            return condition.clause(view, to_input(part.value))
+
+        def value(number: int) -> Callable[[Asking], Any]:
+            return lambda asking: condition.values(to_input(part.read(asking.variables)), asking.context)[number]
+
+        return condition.clause(view, *(self.slot(value(number), kind) for number, kind in enumerate(condition.types(view))))
+
+
+class _Page:
+    """One page of a connection on its way into the statement."""
+
+    def __init__(self, compiler: Compiler, shape: Shape, order: Order, first: int, *, begins_after: bool) -> None:
+        self.compiler = compiler
+        self.shape = shape
+        self.order = order
+        self.first = first
+        self.begins_after = "true" if begins_after else "false"
+        self.number: ColumnElement[int] = literal_column("NULL")
+
+    def empty(self, kind: GraphQLObjectType, fields: Mapping[str, list[FieldDetails]]) -> Piece:
+        """A page of nothing."""
+        nothing = {"hasNextPage": "false", "hasPreviousPage": self.begins_after, "startCursor": NULL, "endCursor": NULL}
+
+        def write(_key: str, details: list[FieldDetails]) -> Piece:
+            name, declared = details[0].node.name.value, kind.fields[details[0].node.name.value]
+            if name == "pageInfo":
+                info = get_named_type(declared.type)
+                return self.compiler._fields(  # noqa: SLF001 - the two are one
+                    info, self.compiler.below(info, details), lambda _key, found: Piece(sql.quoted(nothing[found[0].node.name.value]))
+                )
+            return Piece(sql.quoted("0" if name == "totalCount" else "[]"))
+
+        return self.compiler._fields(kind, fields, write)  # noqa: SLF001
+
+    def compiled(
+        self,
+        kind: GraphQLObjectType,
+        fields: Mapping[str, list[FieldDetails]],
+        raw: View,
+        begun: list[ColumnElement[bool]],
+        asked: list[ColumnElement[bool]],
+    ) -> Piece:
+        """The rows of the page, where it stands and how many rows there are, as far as they are asked for."""
+        named = {details[0].node.name.value for details in fields.values()}
+        order = raw.order_by(self.order)
+        numbered = "pageInfo" in named
+        columns: list[Any] = [raw.table]
+        if numbered:
+            columns.append(func.row_number().over(order_by=order).label("row_number"))
+        chosen = select(*columns).where(*begun).order_by(*order).limit(self.first + numbered)
+        inner = chosen.correlate_except(raw.table).subquery()
+        row = Row(self.shape, self.compiler.view(self.shape, inner))
+        if numbered:
+            self.number = inner.c.row_number
+
+        def write(_key: str, details: list[FieldDetails]) -> Piece:
+            declared = kind.fields[details[0].node.name.value]
+            match details[0].node.name.value:
+                case "edges":
+                    return self._edges(declared, details, row, numbered=numbered)
+                case "pageInfo":
+                    return self._page_info(declared, details, row)
+                case _:
+                    return Piece(self._total(raw, asked))
+
+        piece = self.compiler._fields(kind, fields, write)  # noqa: SLF001
+        if named.isdisjoint({"edges", "pageInfo"}):
+            return piece
+        return Piece(select(piece.text).select_from(inner).correlate_except(inner).scalar_subquery(), piece.finish)
+
+    def _edges(self, declared: GraphQLField, details: list[FieldDetails], row: Row, *, numbered: bool) -> Piece:
+        kind = get_named_type(declared.type)
+
+        def write(_key: str, found: list[FieldDetails]) -> Piece:
+            if found[0].node.name.value == "cursor":
+                return Piece(sql.in_quotes(self._place(row.view)))
+            inner = get_named_type(kind.fields["node"].type)
+            return self.compiler.object(inner, found, row)
+
+        piece = self.compiler._fields(kind, self.compiler.below(kind, details), write)  # noqa: SLF001
+        text = case((self.number <= self.first, piece.text)) if numbered else piece.text
+        listed = sql.join("[", func.coalesce(sql.list_of(text), ""), "]")
+        return Piece(listed, _finish_list(piece.finish))
+
+    def _page_info(self, declared: GraphQLField, details: list[FieldDetails], row: Row) -> Piece:
+        kind = get_named_type(declared.type)
+        place = self._place(row.view)
+        numbered = sql.join(sql.whole(literal(10**6, Integer()) + self.number), place)
+        last = func.substr(func.max(case((self.number <= self.first, numbered))), 8)
+        begin = func.max(case((self.number == 1, place)))
+        words: dict[str, ColumnElement[str]] = {
+            "hasNextPage": sql.truth(func.count() > self.first),
+            "hasPreviousPage": sql.quoted(self.begins_after),
+            "startCursor": func.coalesce(sql.in_quotes(begin), NULL),
+            "endCursor": func.coalesce(sql.in_quotes(last), NULL),
+        }
+        fields = self.compiler.below(kind, details)
+        return self.compiler._fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))  # noqa: SLF001
+
+    def _place(self, view: View) -> ColumnElement[str]:
+        """The row's cursor, as `write_cursor` writes it."""
+        values = [sql.bare(view.column(key.column)) for key in self.order.keys]
+        return sql.cursor_of(sql.join(f'["{self.order.words}",', *_between(",", values), "]"))
+
+    @staticmethod
+    def _total(raw: View, asked: list[ColumnElement[bool]]) -> ColumnElement[str]:
+        return _one(sql.whole(func.count()), raw.table, *asked)
+
+
+def as_input(declared: StrawberryField) -> Callable[[Any], Any]:
+    """What makes the input that a room's code knows of what GraphQL read: objects of the input's class of mappings."""
+    kind = declared.type.of_type if isinstance(declared.type, StrawberryOptional) else declared.type
+    definition = get_object_definition(kind)
+    if definition is None:
+        return lambda value: value
+    names = {DEFAULT_NAMES.get_graphql_name(field): field.python_name for field in definition.fields}
+    return lambda value: definition.origin(**{names[name]: part for name, part in value.items()})
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def source_of(declared: GraphQLField) -> Source | None:
+    """Where a field's value comes from, as its type declares it."""
+    definition = declared.extensions.get("strawberry-definition")
+    return None if definition is None else definition.metadata.get("source")
+
+
+def scalar(kind: Any, element: ColumnElement[Any], *, is_list: bool) -> Piece:
+    """A value that is no object, by the schema's type for it."""
+    if is_list or kind.name in {"JSON", "Float"}:
+        return Piece(sql.json(element), as_it_is)
+    match kind.name:
+        case "Boolean":
+            return Piece(sql.truth(element))
+        case "Int":
+            return Piece(sql.whole(element))
+        case "DateTime":
+            return Piece(sql.in_quotes(sql.instant(element)))
+        case "Date":
+            return Piece(sql.in_quotes(sql.day(element)))
+    if isinstance(element.type, Enum):
+        return Piece(sql.in_quotes(element))
+    if isinstance(element.type, Uuid) or kind.name not in {"String", "ID"}:
+        raise NotCompiled(kind.name)
+    return Piece(sql.string(element))
+
+
+def _is_list(declared: GraphQLField) -> bool:
+    kind = declared.type.of_type if isinstance(declared.type, GraphQLNonNull) else declared.type
+    return isinstance(kind, GraphQLList)
+
+
+def _is_connection(declared: GraphQLField) -> bool:
+    return get_named_type(declared.type).name.endswith("Connection")
+
+
+def _between(mark: str, elements: list[ColumnElement[Any]]) -> list[str | ColumnElement[Any]]:
+    parts: list[str | ColumnElement[Any]] = []
+    for number, element in enumerate(elements):
+        parts += [mark, element] if number else [element]
+    return parts
+
+
+def _together(conditions: list[ColumnElement[bool]]) -> list[ColumnElement[bool]] | None:
+    """The conditions; None where one of them holds for no row."""
+    return None if any(isinstance(condition, False_) for condition in conditions) else conditions
+
+
+def _one(text: ColumnElement[str], table: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[str]:
+    return select(text).select_from(table).where(*conditions).correlate_except(table).scalar_subquery()
+
+
+def _listed(piece: Piece, rows: FromClause) -> Piece:
+    text = sql.join("[", func.coalesce(sql.list_of(piece.text), ""), "]")
+    listed: Select[Any] = select(text).select_from(rows).correlate_except(rows)
+    return Piece(listed.scalar_subquery(), _finish_list(piece.finish))
+
+
+def _finish_fields(finishes: Mapping[str, Finish]) -> Finish:
+    known = tuple(finishes.items())
+
+    def finish(carried: Any, asking: Asking) -> Any:
+        for key, last in known:
+            carried[key] = last(carried[key], asking)
+        return carried
+
+    return finish
+
+
+def _finish_list(last: Finish | None) -> Finish | None:
+    if last is None:
+        return None
+    return lambda carried, asking: [last(one, asking) for one in carried]
+
+
+def _unless_null(last: Finish | None) -> Finish | None:
+    if last is None:
+        return None
+    return lambda carried, asking: None if carried is None else last(carried, asking)
