@@ -7,11 +7,11 @@ import strawberry
 from api.context import Context
 from api.custom_fields.kinds import CustomFieldKind
 from api.mutations import text
-from api.reads import looked_up
+from api.reads import Beside, looked_up
 from api.scalars import JSON
 from domain import custom_fields
 from domain.custom_fields import KEY_LENGTH, FieldFact
-from domain.kernel import SYSTEM, Invalid, Text
+from domain.kernel import SYSTEM, Invalid, Language, Text
 
 
 @strawberry.type(description="What a record holds in one custom field.")
@@ -34,17 +34,17 @@ async def declared(context: Context, entities: list[str]) -> dict[str, dict[str,
 def custom_values(entity: str) -> Any:
     """The field of a record with the values of its custom fields, in the order of their declaration."""
 
-    async def load(context: Context, stored: dict[str, Any]) -> list[CustomFieldValue]:
-        fields = await context.load("custom fields", entity, lambda wanted: declared(context, wanted), {})
+    def shown(language: Language, known: list[tuple[Any, ...]], stored: dict[str, Any]) -> list[CustomFieldValue]:
         return [
             CustomFieldValue(
-                key=field.key, label=field.label.words(context.language), kind=field.kind, value=stored[field.key],
-                text=custom_fields.words_of(field, stored[field.key], context.language),
+                key=field.key, label=field.label.words(language), kind=field.kind, value=stored[field.key],
+                text=custom_fields.words_of(field, stored[field.key], language),
             )
-            for field in fields.values() if field.key in stored
+            for field in custom_fields.facts(known).values() if field.key in stored
         ]  # fmt: skip
 
-    return looked_up(("custom",), load, "What it holds in fields that the company added.")
+    beside = Beside(f"custom fields of {entity}", lambda: custom_fields.declared_fields(entity))
+    return looked_up(("custom",), beside, shown, "What it holds in fields that the company added.")
 
 
 @strawberry.input(description="A value for one custom field.")

@@ -6,20 +6,16 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-import orjson
-from graphql import GraphQLError, GraphQLSchema
-from graphql.execution.values import get_variable_values
-from sqlalchemy import BindParameter, Date, Text, Uuid, func, literal_column, select
+from graphql import GraphQLSchema
+from sqlalchemy import BindParameter, select
 
-from api.bodies import Asked
 from api.context import Context
-from api.documents import Document, Documents
-from api.errors import report, unfit_text
-from api.limits import Kept, Limits, first_excess
+from api.documents import Document
+from api.limits import Kept
 from api.reads import sql
 from api.reads.arguments import Outlines
-from api.reads.compiler import Asking, Compiler, Draft, Finish, NotCompiled
-from domain.kernel import Actor, ActorKind, Language, Reach, SalesError, Scope, UtcDateTime
+from api.reads.compiler import Compiler, Draft, Finish, NotCompiled
+from domain.kernel import Actor, ActorKind, Reach, SalesError
 
 KEPT_PLANS = 1_000
 STAND_IN = 0xA11CE << 64

@@ -1,7 +1,7 @@
 """The compiler: one GraphQL operation becomes one SQL statement whose one row carries the text of the answer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
-    Text,
+    True_,
     Uuid,
     and_,
     case,
@@ -49,26 +49,37 @@ from strawberry.types.field import StrawberryField
 from api.context import Context
 from api.reads import sql
 from api.reads.arguments import Given, Variables, arguments
-from api.reads.filters import Condition
+from api.reads.filters import NOBODY, Condition
 from api.reads.ids import PREFIXES, read_id
 from api.reads.shapes import (
     DEFAULT_NAMES,
     NO_SIGHT,
     SHAPES,
+    Alike,
     Below,
+    ByGlobalId,
+    Chosen,
     Column,
     Derived,
+    Embedded,
+    Expressed,
+    Input,
+    Listed,
     Localized,
+    LookedUp,
     MoneyOf,
+    Own,
     Part,
+    RowShape,
+    Scope,
     Shape,
     Source,
     ToAny,
     ToOne,
     Whole,
 )
-from api.reads.view import Order, View, key_types, read_cursor
-from domain.kernel import Actor, Forbidden, Language, Text as Words, may_read
+from api.reads.view import Order, View, by, key_types, read_cursor
+from domain.kernel import SYSTEM, Actor, Forbidden, Language, may_read
 
 
 class NotCompiled(Exception):
@@ -85,7 +96,8 @@ class Asking:
 
     variables: Variables
     context: Context
-    beside: tuple[Any, ...] = ()
+    beside: Mapping[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    """The rows that the statement carries once, by their keys."""
 
 
 Finish = Callable[[Any, Asking], Any]
@@ -102,7 +114,7 @@ class Piece(NamedTuple):
 class Row(NamedTuple):
     """A row of a shape as its reader sees it, in the statement."""
 
-    shape: Shape
+    shape: Shape | RowShape
     view: View
 
 
@@ -121,6 +133,7 @@ class Draft:
     text: ColumnElement[str]
     finish: Finish | None
     refused: Sequence[tuple[str, Sequence[FieldNode], Exception]]
+    beside: Mapping[str, Select[Any]]
 
 
 class Compiler:
@@ -147,6 +160,7 @@ class Compiler:
         self.actor = actor
         self.language: Language = context.language
         self.refused: list[tuple[str, Sequence[FieldNode], Exception]] = []
+        self.beside: dict[str, Select[Any]] = {}
         self._slots = 0
 
     # ---- operations ----------------------------------------------------------------------------------------------
@@ -159,11 +173,9 @@ class Compiler:
         kind = self.schema.query_type
         if self.operation.operation is not OperationType.QUERY or kind is None:
             raise NotCompiled(self.operation.operation.value)
-        fields = collect_fields(
-            self.schema, self.fragments, self.variables, kind, self.operation
-        ).grouped_field_set
+        fields = collect_fields(self.schema, self.fragments, self.variables, kind, self.operation).grouped_field_set
         piece = self._fields(kind, fields, lambda name, details: self._root(kind, name, details))
-        return Draft(piece.text, piece.finish, self.refused)
+        return Draft(piece.text, piece.finish, self.refused, self.beside)
 
     def _fields(
         self,
@@ -198,7 +210,13 @@ class Compiler:
 
     def view(self, shape: Shape, table: FromClause | None = None) -> View:
         """A fresh view of a shape's rows."""
-        return View(shape.model, shape.withheld, shape.model.__table__.alias() if table is None else table, self.actor, self.language)
+        return View(
+            shape.model,
+            shape.withheld,
+            shape.model.__table__.alias() if table is None else table,
+            self.actor,
+            self.language,
+        )
 
     def slot(self, read: Callable[[Asking], Any], kind: Any) -> ColumnElement[Any]:
         """A parameter that each request fills."""
@@ -236,8 +254,18 @@ class Compiler:
                 return self._to_any(declared, source, details, row)
             case MoneyOf():
                 return self._money(declared, source, details, row)
+            case LookedUp():
+                return self._looked_up(declared, source, details, row)
             case Derived():
                 return self._derived(declared, source, details, row)
+            case Expressed():
+                return self._value(declared, source.element(row.view), row, can_be_null=source.is_optional)
+            case Embedded():
+                return self._embedded(declared, source, details, row)
+            case Listed():
+                return self._listed(declared, source, details, row)
+            case Alike():
+                return self._alike(declared, source, details, row)
             case Part():
                 return self._part(declared, source, details, row)
             case Column():
@@ -254,9 +282,7 @@ class Compiler:
     def _column(self, declared: GraphQLField, row: Row, column: str, field: str) -> Piece:
         return self._value(declared, row.view.column(column, field), row, can_be_null=row.view.nullable(column, field))
 
-    def _value(
-        self, declared: GraphQLField, element: ColumnElement[Any], row: Row, *, can_be_null: bool
-    ) -> Piece:
+    def _value(self, declared: GraphQLField, element: ColumnElement[Any], row: Row, *, can_be_null: bool) -> Piece:
         """A scalar, an enum, or a list of them."""
         text, finish = scalar(get_named_type(declared.type), element, is_list=_is_list(declared))
         if can_be_null:
@@ -285,16 +311,38 @@ class Compiler:
         readers = [sql.reader(element.type) for element in elements]
         text = sql.join("[", *_between(",", [sql.bare(element) for element in elements]), "]")
         serialise = self._serialised(declared.type, details)
-        non_null = isinstance(declared.type, GraphQLNonNull)
+        language, absent = self.language, _absent(declared)
 
         def finish(carried: Any, asking: Asking) -> Any:
             values = [read(value) for read, value in zip(readers, carried, strict=True)]
-            made = source.made(values)
-            if made is None and non_null:
-                raise NotCompiled(source.name)
-            return serialise(made, asking)
+            made = source.made(values, language)
+            return serialise(made, asking) if made is not None else absent()
 
         return Piece(text, finish)
+
+    def _looked_up(self, declared: GraphQLField, source: LookedUp, details: list[FieldDetails], row: Row) -> Piece:
+        """The columns in the place of the value; what Python needs beside them comes with the statement, once."""
+        elements = source.elements(row.view)
+        readers = [sql.reader(element.type) for element in elements]
+        text = sql.join("[", *_between(",", [sql.bare(element) for element in elements]), "]")
+        serialise, language, key = self._serialised(declared.type, details), self.language, source.beside.key
+        self.beside[key] = source.beside.statement()
+
+        def finish(carried: Any, asking: Asking) -> Any:
+            values = [read(value) for read, value in zip(readers, carried, strict=True)]
+            if all(value is None for value in values):
+                return []
+            return serialise(source.build(language, asking.beside[key], *values), asking)
+
+        return Piece(text, finish)
+
+    def _embedded(self, declared: GraphQLField, source: Embedded, details: list[FieldDetails], row: Row) -> Piece:
+        inside = source.inside(row.view)
+        piece = self.object(get_named_type(declared.type), details, Row(source.target, inside))
+        present = source.present(row.view)
+        if isinstance(present, True_):
+            return piece
+        return self._or_null(declared, Piece(case((present, piece.text)), piece.finish), row)
 
     def _serialised(self, kind: Any, details: list[FieldDetails]) -> Finish:
         """What writes a value of Python as the answer has it."""
@@ -432,7 +480,55 @@ class Compiler:
         chosen = select(raw.table).where(*asked).order_by(*raw.order_by(order)).limit(limit)
         inner = chosen.correlate_except(raw.table).subquery()
         piece = self.object(kind, details, Row(shape, self.view(shape, inner)))
-        return _listed(piece, inner)
+        return _list_text(piece, inner)
+
+    def _scope(self, row: Row) -> Scope:
+        """The scope of what hangs on a row."""
+        key = row.view.key
+        return Scope(self.actor, self.language, lambda column: column == key, row.view.table)
+
+    def _values(self, inputs: Mapping[str, Input], given: Mapping[str, Given]) -> dict[str, Any]:
+        """The arguments of a listing as its statement takes them."""
+        return {
+            name: self._put(one, given.get(DEFAULT_NAMES.apply_naming_config(name))) for name, one in inputs.items()
+        }
+
+    def _put(self, one: Input, given: Given | None) -> Any:
+        if given is None or given.value is None:
+            return None
+        convert = one.convert or (lambda value: value)
+        if one.kind is None:
+            return convert(given.value)
+        convert(given.value)
+        read = given.read
+        return self.slot(lambda asking: convert(read(asking.variables)), one.kind)
+
+    def _listed(self, declared: GraphQLField, source: Listed, details: list[FieldDetails], row: Row) -> Piece:
+        scope, given = self._scope(row), self.arguments(declared, details)
+        limit = self.size(given, "last") if source.last else None
+        made = scope.within(source.rows(scope, **self._values(source.inputs, given)))
+        return self._shown(declared, source, details, made.where(row.view.shows(source.name)), limit)
+
+    def _shown(
+        self, declared: GraphQLField, source: Listed, details: list[FieldDetails], made: Select[Any], limit: int | None
+    ) -> Piece:
+        """The rows of a statement in their order."""
+        rows = made.subquery()
+        ordered = source.target.view(rows, self.actor, self.language).order_by(source.order)
+        inner = select(rows).order_by(*ordered).limit(limit).subquery()
+        view = source.target.view(inner, self.actor, self.language)
+        piece = self.object(get_named_type(declared.type), details, Row(source.target, view))
+        return _list_text(piece, inner)
+
+    def _alike(self, declared: GraphQLField, source: Alike, details: list[FieldDetails], row: Row) -> Piece:
+        scope = self._scope(row)
+        found = scope.within(source.rows(scope)).subquery()
+
+        def conditions(view: View) -> list[ColumnElement[bool]]:
+            return [view.key.in_(select(found.c.other)), row.view.shows(source.name)]
+
+        kind = get_named_type(declared.type)
+        return self.rows(kind, details, source.target, by("id"), conditions, source.most)
 
     def _connection(
         self,
@@ -475,9 +571,53 @@ class Compiler:
             raise NotCompiled(name)
         declared = kind.fields[name]
         source = source_of(declared)
-        if isinstance(source, Whole):
-            return self._whole(key, declared, source, details)
+        match source:
+            case Whole():
+                return self._whole(key, declared, source, details)
+            case ByGlobalId():
+                return self._by_global_id(declared, details)
+            case Own():
+                return self._own(declared, source, details)
+            case Chosen():
+                given = self._values(source.inputs, self.arguments(declared, details))
+                shape, inner = source.target, get_named_type(declared.type)
+                return self.rows(
+                    inner, details, shape, shape.order, lambda view: source.conditions(view, **given), None
+                )
+            case Listed():
+                given = self._values(source.inputs, self.arguments(declared, details))
+                everywhere = Scope(self.actor, self.language, lambda _column: true())
+                return self._shown(declared, source, details, source.rows(everywhere, **given), None)
         raise NotCompiled(f"{kind.name}.{name}")
+
+    def _by_global_id(self, declared: GraphQLField, details: list[FieldDetails]) -> Piece:
+        """The record that a global id names: of which type it is makes another plan."""
+        given = self.arguments(declared, details)["id"]
+        ref = read_id(given.value)
+        shape = (
+            None
+            if ref is None
+            else next((one for one in SHAPES.values() if one.is_node and one.entity == ref.kind), None)
+        )
+        if shape is None:
+            return Piece(sql.quoted(NULL))
+        concrete = self.schema.type_map[shape.name]
+        assert isinstance(concrete, GraphQLObjectType)  # noqa: S101 - shapes stand for object types
+        read = given.read
+
+        def id(asking: Asking) -> UUID:
+            named = read_id(read(asking.variables))
+            return NOBODY if named is None else named.id
+
+        piece = self.record(shape, concrete, details, self.surviving(shape, self.slot(id, Uuid())))
+        return Piece(func.coalesce(piece.text, NULL), _unless_null(piece.finish))
+
+    def _own(self, declared: GraphQLField, source: Own, details: list[FieldDetails]) -> Piece:
+        shape = source.target
+        view = View(shape.model, shape.withheld, shape.model.__table__.alias(), SYSTEM, self.language)
+        piece = self.object(get_named_type(declared.type), details, Row(shape, view))
+        found = _one(piece.text, view.table, view.key == literal(self.actor.user_id, Uuid()), view.rows())
+        return Piece(func.coalesce(found, NULL), _unless_null(piece.finish))
 
     def _whole(self, key: str, declared: GraphQLField, source: Whole, details: list[FieldDetails]) -> Piece:
         shape = source.target
@@ -515,7 +655,9 @@ class Compiler:
         def value(number: int) -> Callable[[Asking], Any]:
             return lambda asking: condition.values(to_input(part.read(asking.variables)), asking.context)[number]
 
-        return condition.clause(view, *(self.slot(value(number), kind) for number, kind in enumerate(condition.types(view))))
+        return condition.clause(
+            view, *(self.slot(value(number), kind) for number, kind in enumerate(condition.types(view)))
+        )
 
 
 class _Page:
@@ -537,12 +679,14 @@ class _Page:
             name, declared = details[0].node.name.value, kind.fields[details[0].node.name.value]
             if name == "pageInfo":
                 info = get_named_type(declared.type)
-                return self.compiler._fields(  # noqa: SLF001 - the two are one
-                    info, self.compiler.below(info, details), lambda _key, found: Piece(sql.quoted(nothing[found[0].node.name.value]))
+                return self.compiler._fields(
+                    info,
+                    self.compiler.below(info, details),
+                    lambda _key, found: Piece(sql.quoted(nothing[found[0].node.name.value])),
                 )
             return Piece(sql.quoted("0" if name == "totalCount" else "[]"))
 
-        return self.compiler._fields(kind, fields, write)  # noqa: SLF001
+        return self.compiler._fields(kind, fields, write)
 
     def compiled(
         self,
@@ -575,7 +719,7 @@ class _Page:
                 case _:
                     return Piece(self._total(raw, asked))
 
-        piece = self.compiler._fields(kind, fields, write)  # noqa: SLF001
+        piece = self.compiler._fields(kind, fields, write)
         if named.isdisjoint({"edges", "pageInfo"}):
             return piece
         return Piece(select(piece.text).select_from(inner).correlate_except(inner).scalar_subquery(), piece.finish)
@@ -589,7 +733,7 @@ class _Page:
             inner = get_named_type(kind.fields["node"].type)
             return self.compiler.object(inner, found, row)
 
-        piece = self.compiler._fields(kind, self.compiler.below(kind, details), write)  # noqa: SLF001
+        piece = self.compiler._fields(kind, self.compiler.below(kind, details), write)
         text = case((self.number <= self.first, piece.text)) if numbered else piece.text
         listed = sql.join("[", func.coalesce(sql.list_of(text), ""), "]")
         return Piece(listed, _finish_list(piece.finish))
@@ -607,7 +751,7 @@ class _Page:
             "endCursor": func.coalesce(sql.in_quotes(last), NULL),
         }
         fields = self.compiler.below(kind, details)
-        return self.compiler._fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))  # noqa: SLF001
+        return self.compiler._fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
 
     def _place(self, view: View) -> ColumnElement[str]:
         """The row's cursor, as `write_cursor` writes it."""
@@ -683,7 +827,7 @@ def _one(text: ColumnElement[str], table: FromClause, *conditions: ColumnElement
     return select(text).select_from(table).where(*conditions).correlate_except(table).scalar_subquery()
 
 
-def _listed(piece: Piece, rows: FromClause) -> Piece:
+def _list_text(piece: Piece, rows: FromClause) -> Piece:
     text = sql.join("[", func.coalesce(sql.list_of(piece.text), ""), "]")
     listed: Select[Any] = select(text).select_from(rows).correlate_except(rows)
     return Piece(listed.scalar_subquery(), _finish_list(piece.finish))
@@ -704,6 +848,19 @@ def _finish_list(last: Finish | None) -> Finish | None:
     if last is None:
         return None
     return lambda carried, asking: [last(one, asking) for one in carried]
+
+
+def _absent(declared: GraphQLField) -> Callable[[], Any]:
+    """What stands where there is nothing: null, an empty list, or no answer at all."""
+    if not isinstance(declared.type, GraphQLNonNull):
+        return lambda: None
+    if isinstance(declared.type.of_type, GraphQLList):
+        return list
+
+    def refuse() -> Any:
+        raise NotCompiled("null")
+
+    return refuse
 
 
 def _unless_null(last: Finish | None) -> Finish | None:

@@ -1,27 +1,43 @@
 """The words in which a type declares its fields; the resolvers behind them are the same for every type."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from decimal import Decimal
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import False_, select, tuple_
+from sqlalchemy import ColumnElement, False_, func, literal, select, true, tuple_
+from sqlalchemy.types import TypeEngine
 
 from api.context import Context, Info
 from api.reads.filters import check, conditions
+from api.reads.ids import read_id
 from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
 from api.reads.shapes import (
     NO_SIGHT,
     SHAPES,
+    Alike,
     Below,
+    Beside,
+    ByGlobalId,
+    Chosen,
     Column,
     Derived,
+    Embedded,
+    Expressed,
+    Expression,
+    Gathered,
+    Input,
+    Listed,
     Localized,
+    LookedUp,
     MoneyOf,
+    Own,
     Part,
     Related,
+    Rows,
+    Scope,
     Shape,
     Source,
     ToAny,
@@ -30,7 +46,7 @@ from api.reads.shapes import (
 )
 from api.reads.view import Order, View
 from domain import kernel
-from domain.kernel import Forbidden, Ref, Text, may_read
+from domain.kernel import Forbidden, Language, Ref, may_read
 
 Where = Mapping[str, Any]
 
@@ -65,15 +81,77 @@ def derived(columns: tuple[str, ...], build: Callable[..., Any], description: st
     return _declare(Derived(columns, build), description)
 
 
-def looked_up(columns: tuple[str, ...], load: Callable[..., Awaitable[list[Any]]], description: str) -> Any:
-    """A list field that a room makes of columns and of what it reads beside them; empty where all of them are null."""
-    source = Derived(columns, lambda *values: values)
+def in_words(columns: tuple[str, ...], build: Callable[..., Any], description: str) -> Any:
+    """A field that a pure function makes of the reader's language and of columns."""
+    source = Derived(columns, build)
+    source.in_words = True
+    return _declare(source, description)
 
-    async def resolve(root: Any, info: Info) -> list[Any]:
-        values = root.__dict__[source.name]
-        return [] if values is None else await load(info.context, *values)
+
+def worded(build: Callable[[Any, Language], Any], description: str) -> Any:
+    """A field of a plain object that a function says in the reader's language."""
+
+    async def resolve(root: Any, info: Info) -> Any:
+        return build(root, info.context.language)
+
+    return strawberry.field(resolver=_taking(resolve), description=description, metadata={"worded": build})
+
+
+def expressed(expression: Expression, description: str) -> Any:
+    """A field that the database computes of the row."""
+    return _declare(Expressed(expression), description)
+
+
+def embedded(description: str, **slots: str | Expression) -> Any:
+    """A field that shows a part of the row as an object: the type's columns, by columns of the row or expressions over it.
+
+    It is null where it may be and none of them holds anything.
+    """
+    return _declare(Embedded(slots), description)
+
+
+def gathered(lookups: tuple[Expression, ...], build: Callable[..., Any], description: str) -> Any:
+    """A field that a pure function makes of what lookups beside the row find; null or empty where all of them find nothing."""
+    source = Gathered(lookups, build)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        context, shape = info.context, source.owner
+
+        async def fetch(ids: list[UUID]) -> Mapping[UUID, Any]:
+            view = shape.view(context.reader, context.language)
+            found = [element.label(f"found_{at}") for at, element in enumerate(source.elements(view))]
+            rows = await context.rows(select(view.key.label("id"), *found).where(view.key.in_(ids)))
+            return {row["id"]: source.made(list(row.values())[1:], view.language) for row in rows}
+
+        return await context.load(source, root.row_id, fetch)
 
     return _declare(source, description, _taking(resolve))
+
+
+def looked_up(columns: tuple[str, ...], beside: Beside, build: Callable[..., Any], description: str) -> Any:
+    """A list field that a function makes of the reader's language, rows that are the same for every object, and columns.
+
+    It is empty where all the columns are null.
+    """
+    source = LookedUp(columns, beside, build)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        values, context = root.__dict__[source.name], info.context
+        if values is None:
+            return []
+        known = await load_beside(context, beside)
+        return build(context.language, known, *values)
+
+    return _declare(source, description, _taking(resolve))
+
+
+async def load_beside(context: Context, beside: Beside) -> list[tuple[Any, ...]]:
+    """The rows that an operation needs once."""
+
+    async def fetch(keys: list[str]) -> dict[str, Any]:
+        return {key: [tuple(row.values()) for row in await context.rows(beside.statement())] for key in keys}
+
+    return list(await context.load("beside", beside.key, fetch))
 
 
 def money(amount_minor: str, currency: str, description: str) -> Any:
@@ -167,13 +245,13 @@ def to_one(column: str, description: str) -> Any:
     return _declare(source, description, _taking(resolve))
 
 
-def to_any(kind_column: str, id_column: str, description: str) -> Any:
-    """A field that leads to a record of any type."""
+def to_any(kind_column: str, id_column: str, description: str, *, kinds: Collection[str] | None = None) -> Any:
+    """A field that leads to a record of any type, or of the entities named."""
 
     def build(kind: str | None, id: UUID | None) -> Ref | None:
         return None if kind is None or id is None else Ref(kind, id)
 
-    source = ToAny((kind_column, id_column), build)
+    source = ToAny((kind_column, id_column), build, kinds)
 
     async def resolve(root: Any, info: Info) -> Any:
         ref = root.__dict__[source.name]
@@ -294,7 +372,89 @@ def batched(load: Callable[..., Awaitable[Mapping[UUID, Any]]], description: str
     return _declare(source, description, _taking(resolve, *arguments))
 
 
+def listed(rows: Rows, description: str, *inputs: Input, order: Order, last: bool = False) -> Any:
+    """A field with rows that a statement makes, all of them or with `last` the first ones in their order."""
+    source = Listed(rows, order, inputs, last=last)
+
+    async def resolve(root: Any, info: Info, last: int | None = None, **given: Any) -> list[Any]:
+        context = info.context
+        if last is not None:
+            check_size(context, last, "last")
+        values = {name: _put(source.inputs[name], value) for name, value in given.items()}
+        if root is None:
+            return (await _rows_of(context, source, None, last, values)).get(None, [])
+        if not root.__dict__[source.name]:
+            return []
+
+        async def fetch(ids: list[UUID]) -> Mapping[UUID | None, list[Any]]:
+            return await _rows_of(context, source, ids, last, values)
+
+        return list(await context.load((source, last, *sorted(given.items())), root.row_id, fetch, ()))
+
+    return _declare(
+        source, description, _taking(resolve, *([LAST] if last else []), *(one.parameter for one in inputs))
+    )
+
+
+def _put(given: Input, value: Any) -> Any:
+    """An argument's value as a listing's statement takes it; None where it was left out."""
+    if value is None or value is strawberry.UNSET:
+        return None
+    found = given.convert(value) if given.convert else value
+    return found if given.kind is None else literal(found, given.kind)
+
+
+async def _rows_of(
+    context: Context, source: Listed, parents: list[UUID] | None, last: int | None, given: Mapping[str, Any]
+) -> dict[UUID | None, list[Any]]:
+    """The rows below each object, or (parents None) all there are."""
+
+    def below(column: ColumnElement[Any]) -> ColumnElement[bool]:
+        return true() if parents is None else column.in_(parents)
+
+    made = source.rows(Scope(context.reader, context.language, below), **given).subquery()
+    view = source.target.view(made, context.reader, context.language)
+    order = view.order_by(source.order)
+    columns = [*source.target.select(view)]
+    if parents is not None:
+        columns.append(made.c.parent.label("listed_below"))
+    statement = select(*columns).order_by(*order)
+    if last is not None:
+        rank = func.row_number().over(partition_by=made.c.parent, order_by=order).label("rank")
+        ranked = select(*columns, rank).subquery()
+        statement = select(ranked).where(ranked.c.rank <= last).order_by(ranked.c.rank)
+    groups: dict[UUID | None, list[Any]] = {}
+    for row in await context.rows(statement):
+        groups.setdefault(row.get("listed_below"), []).append(source.target.build(row, view))
+    return groups
+
+
+def alike(rows: Rows, most: int, description: str) -> Any:
+    """A field with the first records, by their ids, to which a statement leads: from `parent` to `other`."""
+    source = Alike(rows, most)
+
+    async def resolve(root: Any, info: Info) -> list[Any]:
+        context = info.context
+        if not root.__dict__[source.name]:
+            return []
+
+        async def fetch(ids: list[UUID]) -> Mapping[UUID, list[Any]]:
+            scope = Scope(context.reader, context.language, lambda column: column.in_(ids))
+            found: dict[UUID, list[UUID]] = {}
+            for row in await context.rows(rows(scope)):
+                found.setdefault(row["parent"], []).append(row["other"])
+            wanted = {parent: sorted(others)[:most] for parent, others in found.items()}
+            loaded = {other for others in wanted.values() for other in others}
+            known = {other: await load_one(context, source.target, other) for other in sorted(loaded)}
+            return {parent: [known[other] for other in others if known[other]] for parent, others in wanted.items()}
+
+        return list(await context.load(source, root.row_id, fetch, ()))
+
+    return _declare(source, description, _taking(resolve))
+
+
 # ---- roots -----------------------------------------------------------------------------------------------------------
+
 
 def listing(description: str, *, filter: type | None = None, orders: Mapping[Any, Order] | None = None) -> Any:
     """A root field with every row of its type that the reader sees, in pages.
@@ -324,3 +484,53 @@ def listing(description: str, *, filter: type | None = None, orders: Mapping[Any
             _argument("order_by", kind | None, "In which order; newest first without it.", strawberry.UNSET)
         )
     return _declare(source, description, _taking(resolve, *arguments))
+
+
+def chosen(description: str, conditions: Callable[..., list[ColumnElement[bool]]], *inputs: Input) -> Any:
+    """A root field with every row of its type that the reader sees and that meets conditions made of the arguments."""
+    source = Chosen(conditions, inputs)
+
+    async def resolve(root: Any, info: Info, **given: Any) -> list[Any]:
+        context, shape = info.context, source.target
+        values = {name: _put(source.inputs[name], value) for name, value in given.items()}
+        found = Listing(shape, shape.order, None, lambda view: conditions(view, **values))
+        groups = await found.read(context, [None])
+        return [one for _, one in groups.get(None, [])]
+
+    return _declare(source, description, _taking(resolve, *(one.parameter for one in inputs)))
+
+
+def own_record(description: str) -> Any:
+    """A root field with the reader's own record, whatever roles they hold; null for nobody."""
+    source = Own()
+
+    async def resolve(root: Any, info: Info) -> Any:
+        actor = info.context.actor
+        if actor is None or actor.user_id is None:
+            return None
+        return await load_self(info.context, source.target, actor.user_id)
+
+    return _declare(source, description, _taking(resolve))
+
+
+def any_record(description: str) -> Any:
+    """A root field with the record of any type that a global id names; null where there is none or the reader does not see it."""
+
+    async def resolve(root: Any, info: Info, id: str) -> Any:
+        ref = read_id(id)
+        return None if ref is None else await load_ref(info.context, ref)
+
+    return _declare(ByGlobalId(), description, _taking(resolve, _argument("id", strawberry.ID, "The global id.")))
+
+
+def argument(
+    name: str,
+    kind: Any,
+    description: str,
+    default: Any = Parameter.empty,
+    *,
+    as_sql: TypeEngine[Any] | None = None,
+    convert: Callable[[Any], Any] | None = None,
+) -> Input:
+    """An argument of a listing; with a type of SQL its value is a parameter of the statement, else part of it: booleans, enums."""
+    return Input(_argument(name, kind, description, default), as_sql, convert)

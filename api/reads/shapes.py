@@ -1,13 +1,15 @@
 """What a type of the schema declares about itself: its mapped class, and for each field where the value comes from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from inspect import Parameter
 from typing import Any, TypeVar, cast
 
 import strawberry
-from sqlalchemy import ColumnElement, FromClause, True_
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import ColumnElement, False_, FromClause, Select, True_, case, null, or_, true
+from sqlalchemy import cast as cast_to
+from sqlalchemy.types import TypeEngine
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import StrawberryList, StrawberryOptional, get_object_definition
 from strawberry.types.field import StrawberryField
@@ -15,13 +17,15 @@ from strawberry.types.lazy_type import LazyType
 
 from api.reads.filters import Condition
 from api.reads.ids import global_id
-from api.reads.view import Order, View, by
+from api.reads.view import Order, Slots, View, by
 from domain.kernel import Actor, Base, Language, Text, declared
 
 DEFAULT_NAMES = NameConverter()
 T = TypeVar("T", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
-Row = RowMapping
+Row = Mapping[str, Any]
+Expression = Callable[[View], ColumnElement[Any]]
+"""An expression over the columns of a row as its reader sees it."""
 
 STAMPS = frozenset({
     "version", "created_at", "updated_at", "created_by_kind", "created_by_id", "updated_by_kind", "updated_by_id", "import_batch_id",
@@ -47,6 +51,8 @@ class Source:
     columns: tuple[str, ...] = ()
     name: str
     declaration: StrawberryField
+    owner: "Shape"
+    """The shape of the type that has the field."""
 
     def bind(self, declaration: StrawberryField) -> None:
         """Take in the field that declares this source."""
@@ -94,6 +100,9 @@ class ToOne(Column):
 class Derived(Source):
     """A value built from columns by a pure function; null where all of them are withheld or null."""
 
+    in_words = False
+    """Whether the function is given the reader's language first."""
+
     def __init__(self, columns: tuple[str, ...], build: Callable[..., Any]) -> None:
         self.columns = columns
         self.build = build
@@ -102,13 +111,115 @@ class Derived(Source):
         """The expressions of which the value is made."""
         return [view.column(column, self.name) for column in self.columns]
 
-    def made(self, values: Sequence[Any]) -> Any:
+    def made(self, values: Sequence[Any], language: Language) -> Any:
         """The value made of those of the expressions."""
-        return None if all(value is None for value in values) else self.build(*values)
+        if all(value is None for value in values):
+            return None
+        return self.build(language, *values) if self.in_words else self.build(*values)
 
     def read(self, row: Row, view: View) -> Any:
         """Build it."""
-        return self.made([row[f"{self.name}__{column}"] for column in self.columns])
+        return self.made([row[f"{self.name}__{column}"] for column in self.columns], view.language)
+
+
+class Gathered(Derived):
+    """A value that a pure function makes of what lookups beside the row found; they are made when the field is asked for."""
+
+    def __init__(self, lookups: tuple[Expression, ...], build: Callable[..., Any]) -> None:
+        super().__init__((), build)
+        self.lookups = lookups
+
+    def elements(self, view: View) -> list[ColumnElement[Any]]:
+        """The lookups, null where the field is withheld."""
+        seen = view.shows(self.name)
+        found = [lookup(view) for lookup in self.lookups]
+        return found if isinstance(seen, True_) else [case((seen, one)) for one in found]
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """Select nothing with the row."""
+        return {}
+
+    def read(self, row: Row, view: View) -> Any:
+        """Leave it to whoever asks for the field."""
+        return None
+
+
+class LookedUp(Derived):
+    """A value that a function makes of columns and of rows that are the same for every object: definitions."""
+
+    def __init__(self, columns: tuple[str, ...], beside: "Beside", build: Callable[..., Any]) -> None:
+        super().__init__(columns, build)
+        self.beside = beside
+
+    def read(self, row: Row, view: View) -> Any:
+        """Return the columns' values."""
+        values = [row[f"{self.name}__{column}"] for column in self.columns]
+        return None if all(value is None for value in values) else values
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Rows that an operation needs once, whatever its objects: their statement, known by a key."""
+
+    key: str
+    statement: Callable[[], Select[Any]]
+
+
+class Expressed(Source):
+    """A value that the database computes of the row."""
+
+    def __init__(self, expression: Expression) -> None:
+        self.expression = expression
+
+    def element(self, view: View) -> ColumnElement[Any]:
+        """The expression; null where the field is withheld."""
+        seen = view.shows(self.name)
+        found = self.expression(view)
+        if isinstance(seen, True_):
+            return found
+        return cast_to(null(), found.type) if isinstance(seen, False_) else case((seen, found))
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """Select the expression."""
+        return {self.name: self.element(view)}
+
+    def read(self, row: Row, view: View) -> Any:
+        """Return its value."""
+        return row[self.name]
+
+
+class Embedded(Source):
+    """A part of the row itself, shown as an object whose columns the row fills; null where none of them holds anything."""
+
+    def __init__(self, slots: Mapping[str, str | Expression]) -> None:
+        self.slots = slots
+        self.columns = tuple(slot for slot in slots.values() if isinstance(slot, str))
+
+    def inside(self, view: View) -> View:
+        """The object's view of the row."""
+        return Slots(view.model, {}, view.table, view.actor, view.language, view, self.name, self.slots)
+
+    def present(self, view: View) -> ColumnElement[bool]:
+        """The condition for rows that have such an object."""
+        inside = self.inside(view)
+        if not self.is_optional:
+            return true()
+        return or_(*(inside.column(slot).is_not(None) for slot in self.slots))
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """Select what the object needs."""
+        inside = self.inside(view)
+        found = {label: one for source in self.target.sources for label, one in source.select(inside).items()}
+        parts: dict[str, ColumnElement[Any]] = {f"{self.name}__{label}": one for label, one in found.items()}
+        return parts | {f"{self.name}__present": self.present(view)}
+
+    def read(self, row: Row, view: View) -> Any:
+        """Build the object."""
+        if not row[f"{self.name}__present"]:
+            return None
+        start = f"{self.name}__"
+        inner = {label.removeprefix(start): value for label, value in row.items() if label.startswith(start)}
+        return self.target.build(inner, self.inside(view))
 
 
 class MoneyOf(Derived):
@@ -118,7 +229,9 @@ class MoneyOf(Derived):
 class ToAny(Derived):
     """The record of any type whose kind and id two columns hold; `kinds` are the entities that it can be, all without it."""
 
-    kinds: frozenset[str] | None = None
+    def __init__(self, columns: tuple[str, ...], build: Callable[..., Any], kinds: Collection[str] | None) -> None:
+        super().__init__(columns, build)
+        self.kinds = kinds
 
 
 class Part(Source):
@@ -155,6 +268,14 @@ class Localized(Source):
     def read(self, row: Row, view: View) -> Any:
         """Return it."""
         return row[self.name]
+
+
+class Own(Source):
+    """The reader's own record, whatever roles they hold."""
+
+
+class ByGlobalId(Source):
+    """The record of any type that a global id names."""
 
 
 class Related(Source):
@@ -203,6 +324,59 @@ class Whole(Related):
         return {DEFAULT_NAMES.get_graphql_name(field): (field.metadata["condition"], field) for field in fields}
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One argument of a listing: the type of its value in SQL and what makes it; without a type, the value itself."""
+
+    parameter: Parameter
+    kind: TypeEngine[Any] | None = None
+    convert: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """For whom a statement is, and below which objects: `below` gives the condition on the column that leads to them."""
+
+    actor: Actor
+    language: Language
+    below: Callable[[ColumnElement[Any]], ColumnElement[bool]]
+    outer: FromClause | None = None
+
+    def within(self, statement: Select[Any]) -> Select[Any]:
+        """A statement that looks at the object outside, wherever it stands."""
+        return statement if self.outer is None else statement.correlate(self.outer)
+
+
+Rows = Callable[..., Select[Any]]
+"""Makes of a scope and a listing's arguments the statement with its rows; the column `parent` says below which object."""
+
+
+class Listed(Related):
+    """Rows that a statement makes, shown as objects of a type that stands for such rows; at most `last` of them."""
+
+    def __init__(self, rows: Rows, order: Order, inputs: Sequence[Input], *, last: bool) -> None:
+        self.rows = rows
+        self.order = order
+        self.inputs = {given.parameter.name: given for given in inputs}
+        self.last = last
+
+
+class Alike(Related):
+    """Records of a type to which a statement leads: its column `other` holds their ids, in the order of ids."""
+
+    def __init__(self, rows: Rows, most: int) -> None:
+        self.rows = rows
+        self.most = most
+
+
+class Chosen(Related):
+    """Every record of a type that meets conditions made of the field's arguments, in the type's order."""
+
+    def __init__(self, conditions: Callable[..., list[ColumnElement[bool]]], inputs: Sequence[Input]) -> None:
+        self.conditions = conditions
+        self.inputs = {given.parameter.name: given for given in inputs}
+
+
 # What a reader's role makes of a type costs milliseconds to write down and is the same for each of their requests.
 @lru_cache(maxsize=512)
 def _view(shape: "Shape", actor: Actor, language: Language) -> View:
@@ -214,6 +388,30 @@ def _view(shape: "Shape", actor: Actor, language: Language) -> View:
 def _selection(shape: "Shape", view: View) -> tuple[ColumnElement[Any], ...]:
     needed = {label: part for source in shape.sources for label, part in source.select(view).items()}
     return (view.table.c.id.label("id"), *(part.label(label) for label, part in needed.items()))
+
+
+@dataclass(eq=False)
+class RowShape:
+    """One type of the schema that stands for rows which some statement makes."""
+
+    kind: type
+    sources: tuple[Source, ...]
+    is_node = False
+
+    def view(self, table: FromClause, actor: Actor, language: Language) -> View:
+        """A reader's view of such rows."""
+        return View(None, {}, table, actor, language)
+
+    def select(self, view: View) -> list[ColumnElement[Any]]:
+        """Every expression that an object needs, labelled."""
+        needed = {label: part for source in self.sources for label, part in source.select(view).items()}
+        return [part.label(label) for label, part in needed.items()]
+
+    def build(self, row: Mapping[str, Any], view: View) -> Any:
+        """The object of a row."""
+        found: Any = object.__new__(self.kind)
+        found.__dict__.update({source.name: source.read(row, view) for source in self.sources})
+        return found
 
 
 @dataclass(eq=False)
@@ -267,19 +465,22 @@ def _can_be_withheld(field: StrawberryField) -> bool:
 
 
 SHAPES: dict[str, Shape] = {}
-"""Every shape by the name of its type."""
+"""Every shape of mapped rows by the name of its type."""
+ROW_SHAPES: dict[str, RowShape] = {}
+"""Every shape of other rows by the name of its type."""
 
 
-def shape_of(kind: Any) -> Shape:
+def shape_of(kind: Any) -> Any:
     """The shape at the bottom of a field's type, below null, lists and connections."""
-    while not isinstance(kind, type) or get_object_definition(kind, strict=True).name not in SHAPES:
+    known: dict[str, Any] = {**SHAPES, **ROW_SHAPES}
+    while not isinstance(kind, type) or get_object_definition(kind, strict=True).name not in known:
         if isinstance(kind, StrawberryOptional | StrawberryList):
             kind = kind.of_type
         elif isinstance(kind, LazyType):
             kind = kind.resolve_type()
         else:
             kind = next(iter(get_object_definition(kind, strict=True).type_var_map.values()))
-    return SHAPES[get_object_definition(kind, strict=True).name]
+    return known[get_object_definition(kind, strict=True).name]
 
 
 def _bound(made: type) -> tuple[Source, ...]:
@@ -300,6 +501,16 @@ def roots(cls: T) -> T:
     return made
 
 
+def rows(cls: T) -> T:
+    """Declare that a class of the schema stands for rows which a statement makes, or for a part of other rows.
+
+    Its docstring is the type's description.
+    """
+    made = strawberry.type(cls, description=(cls.__doc__ or "").strip())
+    ROW_SHAPES[get_object_definition(made, strict=True).name] = RowShape(made, _bound(made))
+    return made
+
+
 def node(model: type[Base], *, hidden: frozenset[str] = frozenset(), order: Order | None = None) -> Callable[[T], T]:
     """Declare that a class of the schema stands for rows of a mapped class.
 
@@ -311,7 +522,9 @@ def node(model: type[Base], *, hidden: frozenset[str] = frozenset(), order: Orde
     def decorate(cls: T) -> T:
         made = strawberry.type(cls, description=(cls.__doc__ or "").strip())
         shape = Shape(made, model, order or by("-id"), hidden, _bound(made), issubclass(made, Node))
-        SHAPES[get_object_definition(made, strict=True).name] = shape
+        for source in shape.sources:
+            source.owner = shape
+        SHAPES[shape.name] = shape
         return made
 
     return decorate

@@ -13,6 +13,7 @@ from babel.core import get_global
 from sqlalchemy import (
     JSON,
     BindParameter,
+    ColumnClause,
     ColumnElement,
     Date,
     Dialect,
@@ -25,7 +26,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    ColumnClause,
     select,
 )
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -48,7 +48,8 @@ def by(*keys: str) -> Order:
 class View:
     """One reader's view of a mapped class; `withheld` names the fields that a role may be refused, with their columns."""
 
-    model: type[Base]
+    model: type[Base] | None
+    """None for rows that a statement makes, which is written for its reader."""
     withheld: Mapping[str, tuple[str, ...]]
     table: FromClause
     actor: Actor
@@ -61,10 +62,14 @@ class View:
     @cached_property
     def _rows(self) -> ColumnElement[bool]:
         # Building the condition costs milliseconds where rules lead through other classes.
+        if self.model is None:
+            return true()
         return rows_visible(self.model, self.actor, self.table)
 
     def sees(self, field: str) -> ColumnElement[bool]:
         """The condition for rows on which the reader sees a field that may be withheld; literal where it can be."""
+        if self.model is None:
+            return true()
         return field_visible(self.model, field, self.actor, self.table)
 
     def shows(self, field: str) -> ColumnElement[bool]:
@@ -129,6 +134,36 @@ class View:
                 steps.append(and_(*same, beyond))
             same.append(column.is_(None) if value is None else column == wanted)
         return or_(*steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Slots(View):
+    """A view of a part of a row: each of its columns is a column of the row outside or an expression over that."""
+
+    outside: View
+    field: str
+    slots: Mapping[str, str | Callable[[View], ColumnElement[Any]]]
+
+    def sees(self, field: str) -> ColumnElement[bool]:
+        """The condition for rows on which the reader sees a field: what is withheld, the row outside withholds."""
+        return true()
+
+    def column(self, name: str, field: str | None = None) -> ColumnElement[Any]:
+        """A column of the part."""
+        slot = self.slots[name]
+        if isinstance(slot, str):
+            return self.outside.column(slot, self.field)
+        seen, found = self.outside.shows(self.field), slot(self.outside)
+        return found if isinstance(seen, True_) else case((seen, found))
+
+    def nullable(self, name: str, field: str | None = None) -> bool:
+        """Whether a column can be null, which nobody says of an expression."""
+        return True
+
+    @property
+    def key(self) -> ColumnElement[UUID]:
+        """The id of the row outside."""
+        return self.outside.key
 
 
 def write_cursor(order: Order, values: Sequence[Any]) -> str:

@@ -13,9 +13,9 @@ from domain.custom_fields.policy import (
     read_value,
     words_of,
 )
-from domain.custom_fields.service import DEFINERS, apply, define, fields_of, retire, update
+from domain.custom_fields.service import DEFINERS, apply, declared_fields, define, facts, fields_of, retire, update
 
 __all__ = [
     "DEFINERS", "DESCRIPTION_LENGTH", "KEY_LENGTH", "LABEL_LENGTH", "Choice", "CustomField", "CustomFieldEntity", "CustomFieldKind", "FieldFact", "Values",
-    "apply", "changed_values", "define", "fields_of", "read_choices", "read_value", "retire", "update", "words_of",
+    "apply", "changed_values", "declared_fields", "define", "facts", "fields_of", "read_choices", "read_value", "retire", "update", "words_of",
 ]  # fmt: skip

@@ -1,11 +1,11 @@
 """Operations on custom fields: declare, change, retire, and take a record's values in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain.custom_fields.model import CustomField, CustomFieldEntity, CustomFieldKind
@@ -30,16 +30,22 @@ async def fields_of(
     executor: AsyncSession | AsyncConnection, entity: str, *, retired: bool = False
 ) -> dict[str, FieldFact]:
     """The declared fields of a class of records by key, in the order of their declaration."""
+    return facts(await executor.execute(declared_fields(entity, retired=retired)))
+
+
+def declared_fields(entity: str, *, retired: bool = False) -> Select[Any]:
+    """The statement with the declared fields of a class of records, in the order of their declaration; `facts` reads it."""
     field = CustomField
     columns = (field.key, field.label_zh, field.label_en, field.kind, field.choices, field.is_required)
     statement = select(*columns).where(field.entity_name == CustomFieldEntity(entity)).order_by(field.id)
-    if not retired:
-        statement = statement.where(field.retired_at.is_(None))
+    return statement if retired else statement.where(field.retired_at.is_(None))
+
+
+def facts(rows: Iterable[Any]) -> dict[str, FieldFact]:
+    """The fields that a statement found, by key."""
     return {
-        row.key: FieldFact(
-            row.key, Text(row.label_zh, row.label_en), row.kind, read_choices(row.choices), row.is_required
-        )
-        for row in await executor.execute(statement)
+        key: FieldFact(key, Text(label_zh, label_en), kind, read_choices(choices), is_required)
+        for key, label_zh, label_en, kind, choices, is_required in rows
     }
 
 
