@@ -23,6 +23,7 @@ from domain.kernel import (
     Role,
     Text,
     UnitOfWork,
+    among,
     load,
     sights,
 )
@@ -50,7 +51,7 @@ class AtOrAbove:
         """Look the territory up among the reach's and all above them."""
         if not reach.territory_ids:
             return false()
-        own = select(Territory.id, Territory.parent_id).where(Territory.id.in_(sorted(reach.territory_ids)))
+        own = select(Territory.id, Territory.parent_id).where(among(Territory.id, reach.territory_ids))
         above = own.cte(recursive=True)
         parents = select(Territory.id, Territory.parent_id).join(above, Territory.id == above.c.parent_id)
         return table.c[self.column].in_(select(above.union(parents).c.id))

@@ -1,12 +1,36 @@
 """The one access mechanism: which rows somebody sees, which fields of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, FromClause, and_, exists, false, or_, select, true
+import orjson
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Dialect,
+    FromClause,
+    SQLColumnExpression,
+    TypeDecorator,
+    Uuid,
+    and_,
+    bindparam,
+    exists,
+    false,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy import (
+    Text as TextType,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from domain.kernel.actors import Actor, Reach, Role
 from domain.kernel.errors import NotFound, StaleVersion, Text
@@ -26,6 +50,51 @@ class Rule(Protocol):
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Return the SQL condition over the table."""
         ...
+
+
+class Ids(TypeDecorator[list[UUID]]):
+    """Any number of ids as one value: an array on PostgreSQL, JSON with the digits that SQLite stores of them there."""
+
+    impl = TextType
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's own form."""
+        return dialect.type_descriptor(ARRAY(Uuid()) if dialect.name == "postgresql" else TextType())
+
+    def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
+        """Write the ids for SQLite."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return orjson.dumps([id.hex for id in value]).decode()
+
+
+class Among(FunctionElement[bool]):
+    """The condition that a column holds one of some ids, which are one parameter however many they are."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> "Among":
+        """Stand as it is: SQLite would compare a condition with 1, which no index answers."""
+        return self
+
+
+@compiles(Among)
+def _any(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} = ANY ({ids})"
+
+
+@compiles(Among, "sqlite")
+def _listed(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({ids}))"
+
+
+def among(column: SQLColumnExpression[Any], ids: Iterable[UUID]) -> ColumnElement[bool]:
+    """The condition that a column holds one of the ids."""
+    return Among(column, bindparam(None, sorted(ids), type_=Ids()))
 
 
 SUBJECTS = ("Account", "Contact", "Lead", "Opportunity")
@@ -50,9 +119,9 @@ def _hanging(table: FromClause, of: str, ids: frozenset[UUID]) -> ColumnElement[
     """Rows whose account has one of the ids in its column `of`; a row's own brand comes before its account's."""
     columns = table.c
     if of in columns and (of == "brand_id" or _name(table) == "accounts"):
-        return columns[of].in_(sorted(ids))
+        return among(columns[of], ids)
     if of == "id" and "account_id" in columns:
-        return columns.account_id.in_(sorted(ids))
+        return among(columns.account_id, ids)
     for column, parent in (("account_id", "Account"), ("contact_id", "Contact")):
         if column in columns:
             return _parent_hangs(table, columns[column], parent, of, ids)
@@ -142,7 +211,7 @@ class InTerritory(_Combinable):
         """Compare with the territory ids, descendants included."""
         inside: ColumnElement[bool] = false()
         if reach.territory_ids:
-            inside = table.c[self.column].in_(sorted(reach.territory_ids))
+            inside = among(table.c[self.column], reach.territory_ids)
         return _held(table, reach, inside if self.unowned is None else and_(inside, table.c[self.unowned].is_(None)))
 
 

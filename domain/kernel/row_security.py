@@ -147,7 +147,7 @@ def _filled(clause: str, named: dict[UUID, str]) -> str:
     Raises LookupError for a stand-in that is used in a way which nobody foresaw.
     """
     for stand_in, ids in named.items():
-        clause = clause.replace(f"IN ('{stand_in}')", f"= ANY ({ids})")
+        clause = clause.replace(f"= ANY (ARRAY['{stand_in}'])", f"= ANY ({ids})")
     clause = clause.replace(f"= '{USER}'", f"= (SELECT {SCHEMA}.user_id())")
     if left := [stand_in for stand_in in (USER, TERRITORY, BRAND, ACCOUNT) if str(stand_in) in clause]:
         raise LookupError(f"row security cannot express {left[0]} in {clause}")
