@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,29 @@ SORTIE = [sys.executable, "-c", "from api.cli import main; main()"]
 ROOT = Path(__file__).parent.parent
 
 
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, of itself alone."""
+    return _seconds(pid, 11)
+
+
+def ended_seconds(pid: int) -> float:
+    """The processor time of a process' children that have ended."""
+    return _seconds(pid, 13)
+
+
+def _seconds(pid: int, at: int) -> float:
+    """Two neighbours of a process' figures, time as a user and in the system, in seconds."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[at]) + int(words[at + 1])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class Home:
-    """An installation in a folder, and the database that it uses."""
+    """An installation in a folder, the database that it uses, and settings that differ from a benchmark's usual ones."""
 
     path: Path
     url: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """The environment of its commands."""
@@ -36,6 +53,7 @@ class Home:
             "SORTIE_LOG_LEVEL": "WARNING",
             "SORTIE_REQUESTS_PER_MINUTE": "10000000",
             "PYTHONPATH": str(ROOT),
+            **self.settings,
         }
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,16 +77,17 @@ class Home:
 class Server:
     """A server process on a port that stays the same however often it is killed."""
 
-    def __init__(self, home: Home, port: int) -> None:
+    def __init__(self, home: Home, port: int, cpu: int | None = None) -> None:
         self.port = port
         self._home = home
+        self._pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it."""
         with (self._home.path / "server.log").open("ab") as errors:
             self._process = subprocess.Popen(
-                [*SORTIE, "serve", "--port", str(self.port)], env=self._home.environment(), cwd=self._home.path, stderr=errors
+                [*self._pinned, *SORTIE, "serve", "--port", str(self.port)], env=self._home.environment(), cwd=self._home.path, stderr=errors
             )  # fmt: skip
 
     @property
@@ -89,8 +108,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """The processor time that it has used, of itself alone."""
-        words = Path(f"/proc/{self._running.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self._running.pid)
 
     async def ready(self) -> float:
         """Wait until an anonymous request is answered; the seconds that took.

