@@ -8,27 +8,31 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
 from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
-from api.context import Context, preferred_language
-from api.http import Endpoint, ide_file, refusal, refuse
+from api.callers import Callers
+from api.http import Answers, Endpoint, ide_file
 from api.jobs import Jobs
+from api.lane import Fork, Lane
 from api.notary import Notary
 from api.operations.health import Health
 from api.operations.requests import Observed, correlation_id
 from api.rates import Rates
+from api.responses import refusal, refuse
 from api.schema import schema
 from api.settings import Settings
 from api.storage import open_database
 from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
 from domain import consent
-from domain.kernel import SYSTEM, Database, ErrorCode, Invalid, Text, Unauthenticated
+from domain.kernel import SYSTEM, Database, ErrorCode, Invalid, Text
 from knowledge import Library
 from knowledge.generations import GenerationStore
 
@@ -44,7 +48,7 @@ OWN_LEDGER_KEY = Text(
 class Service:
     """One running server: its web application and what stands behind it."""
 
-    app: Starlette
+    app: ASGIApp
     health: Health
     database: Database
     notary: Notary
@@ -68,32 +72,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         desk = Desk(database, library, model, settings.model)
         jobs = Jobs(database, notary, library, settings)
 
-        rates = Rates(settings)
-
-        async def context(
-            authorization: str | None, languages: str | None, address: str
-        ) -> tuple[Context, float | None]:
-            try:
-                admission = await door.admit(authorization)
-            except Unauthenticated:
-                await rates.count_refusal(address)
-                raise
-            actor = admission.actor if admission else None
-            await rates.count_request(actor, address)
-            made = Context(
-                database=database,
-                actor=actor,
-                language=preferred_language(languages),
-                now=database.clock(),
-                auditor=notary,
-                desk=desk,
-                library=library,
-                limits=settings.limits_of(actor),
-                rates=rates,
-            )
-            return made, admission.expires_at if admission else None
-
-        endpoint = Endpoint(schema, context, settings)
+        callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
+        endpoint = Endpoint(schema, callers, settings, answering_of(database))
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await jobs.start()
@@ -102,7 +82,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         if settings.signs_tokens:
             routes += SignIn(database, settings, home=SIGN_IN if settings.production else PATH).routes()
         try:
-            yield Service(_application(routes, settings), health, database, notary, library)
+            yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
             await jobs.stop()
     finally:
@@ -116,9 +96,14 @@ def _check_ledger_key(settings: Settings) -> None:
         raise Invalid(OWN_LEDGER_KEY, ("SORTIE_LEDGER_KEY_FILE",))
 
 
-def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
+def answering_of(database: Database) -> Answers | None:
+    """Who answers queries by one statement each."""
+    return None
+
+
+def _application(routes: list[BaseRoute], endpoint: Endpoint, settings: Settings) -> ASGIApp:
     """The routes behind what every request passes: it is observed, other sites are told what they may, errors are JSON."""
-    layers = [Middleware(Observed), Middleware(Bounded, settings.body_bytes, settings.body_seconds)]
+    layers: list[Middleware] = []
     if settings.hosts:
         layers.append(Middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts, www_redirect=False))
     if settings.cors_origins:
@@ -130,7 +115,13 @@ def _application(routes: list[BaseRoute], settings: Settings) -> Starlette:
             )
         )  # fmt: skip
     handlers: dict[Any, Any] = {404: _absent, 405: _absent, Refused: refuse, Exception: _broken}
-    return Starlette(routes=routes, middleware=layers, exception_handlers=handlers)
+    bounded = Middleware(Bounded, settings.body_bytes, settings.body_seconds)
+    whole = Starlette(routes=routes, middleware=[bounded, *layers], exception_handlers=handlers)
+    lane = Lane(endpoint, PATH, settings)
+    short: ASGIApp = lane
+    for layer in reversed(layers):
+        short = layer.cls(short, *layer.args, **layer.kwargs)
+    return Observed(Fork(lane, ServerErrorMiddleware(short, _broken), whole))
 
 
 async def _absent(_request: Request, _error: Exception) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 import strawberry
@@ -42,6 +43,18 @@ class Auditor(Protocol):
         ...
 
 
+class Timer(Protocol):
+    """When an operation is stopped, by the loop's clock; `asyncio.Timeout` is one."""
+
+    def when(self) -> float | None:
+        """The instant, or None where it has no end."""
+        ...
+
+    def reschedule(self, when: float | None) -> None:
+        """Another instant."""
+        ...
+
+
 @dataclass
 class Context:
     """One request: fresh for each, never shared."""
@@ -57,7 +70,7 @@ class Context:
     rates: Rates | None = None
     changes: bool = False
     """Whether the operation may change something: it is not stopped then when its client leaves."""
-    timer: asyncio.Timeout | None = None
+    timer: Timer | None = None
     """When the operation is stopped."""
     correlation_id: str = field(default_factory=correlation_id)
     _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
@@ -128,6 +141,7 @@ class Context:
 Info = strawberry.Info[Context, None]
 
 
+@lru_cache(maxsize=128)
 def preferred_language(accept_language: str | None) -> Language:
     """The first language of an Accept-Language header that people read here, by weight; Chinese without one."""
     weighed = []

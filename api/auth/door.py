@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.auth.tokens import Identity, LocalVerifier, Verifier
 from api.secret_files import read_key
 from api.settings import Settings
+from api.standing import Standing
 from domain import people
 from domain.kernel import SYSTEM, Actor, Conflict, Database, Scope, Text, Unauthenticated, Unavailable
 
@@ -29,17 +30,16 @@ ISSUER_SIGNS = Text(
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An actor whom a token names, and the second (Unix time) at which the token ends."""
+    """An actor whom a token names, the second (Unix time) at which the token ends, and what must still stand of the user."""
 
     actor: Actor
     expires_at: float
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     admission: Admission
-    session_id: UUID | None
-    epoch: int
     until: float
 
 
@@ -47,7 +47,8 @@ class Door:
     """Where bearers of tokens and keys become actors.
 
     An actor is remembered for a moment, but never taken before the database has said that the user is enabled, that the
-    session lasts and that nothing about the user's grants, keys or address has changed since: one row by its primary key.
+    session lasts and that nothing about the user's grants, keys or address has changed since: one row by its primary key,
+    read here by `admit`, or by whoever takes an actor from `peek`.
     Whatever process disables, revokes or signs out, the next request of every process knows.
     """
 
@@ -64,23 +65,31 @@ class Door:
         """
         if authorization is None or not authorization.strip():
             return None
-        token = _bearer(authorization)
-        now = self._database.clock()
-        name = hashlib.sha256(token.encode()).digest()
-        known = self._remembered.get(name)
-        if known is not None and now.timestamp() < known.until and await self._stands(known):
-            return known.admission
-        self._remembered.pop(name, None)
+        known = self.peek(authorization)
+        if known is not None and await self._stands(known.standing):
+            return known
+        self.forget(authorization)
+        token, now = _bearer(authorization), self._database.clock()
         fresh = await (self._by_key(token, now) if token.startswith(people.PREFIX) else self._by_token(token, now))
-        self._remembered[name] = fresh
+        self._remembered[_digest(authorization)] = fresh
         while len(self._remembered) > REMEMBERED_TOKENS:
             self._remembered.popitem(last=False)
         return fresh.admission
 
-    async def _stands(self, known: _Remembered) -> bool:
-        user_id = cast("UUID", known.admission.actor.user_id)
+    def peek(self, authorization: str) -> Admission | None:
+        """Who came with this header a moment ago, for a caller that has the database prove their standing itself."""
+        known = self._remembered.get(_digest(authorization))
+        if known is None or self._database.clock().timestamp() >= known.until:
+            return None
+        return known.admission
+
+    def forget(self, authorization: str) -> None:
+        """Take nobody by this header before it has been looked at anew."""
+        self._remembered.pop(_digest(authorization), None)
+
+    async def _stands(self, known: Standing) -> bool:
         async with self._database.read(SYSTEM) as connection:
-            return await people.standing(connection, user_id, known.session_id) == known.epoch
+            return await people.standing(connection, known.user_id, known.session_id) == known.epoch
 
     async def _by_token(self, token: str, now: datetime) -> _Remembered:
         identity = await self._verifier.identity(token, now)
@@ -113,7 +122,13 @@ async def _known(
     actor = await people.sign_in(connection, now, user_id=user_id, scopes=scopes)
     ends = actor.valid_until
     until = min(now.timestamp() + ACTOR_SECONDS, identity.expires_at, ends.timestamp() if ends else float("inf"))
-    return _Remembered(Admission(actor, identity.expires_at), identity.session_id, epoch, until)
+    standing = Standing(user_id, identity.session_id, epoch)
+    return _Remembered(Admission(actor, identity.expires_at, standing), until)
+
+
+def _digest(authorization: str) -> bytes:
+    """What a header is remembered by: whoever reads this process's memory finds no token in it."""
+    return hashlib.sha256(authorization.encode("utf-8", "replace")).digest()
 
 
 def _bearer(authorization: str) -> str:

@@ -4,15 +4,33 @@ import time
 from collections.abc import Iterator
 
 from graphql import GraphQLError
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
+from prometheus_client import Counter, Histogram
 from strawberry.extensions import SchemaExtension
 from strawberry.types.execution import ExecutionResult
 
+from api.operations.tracing import SECONDS, traced
+
 tracer = trace.get_tracer("sortie.api")
-meter = metrics.get_meter("sortie.api")
-duration = meter.create_histogram("graphql.operation.duration", "s", "How long GraphQL operations took.")
-errors = meter.create_counter("graphql.errors", "{error}", "Errors in GraphQL answers, by their code.")
+duration = Histogram(
+    "graphql_operation_duration_seconds",
+    "How long GraphQL operations took.",
+    ["graphql_operation_type", "error"],
+    buckets=SECONDS,
+)
+errors = Counter("graphql_errors", "Errors in GraphQL answers, by their code.", ["code"])
+_queries = duration.labels("query", False)
+
+
+def tell_query(seconds: float) -> None:
+    """Tell of a query that one statement has answered."""
+    _queries.observe(seconds)
+    if traced():
+        ended = time.time_ns()
+        kind = {"graphql.operation.type": "query"}
+        span = tracer.start_span("graphql query", start_time=ended - int(seconds * 1e9), attributes=kind)
+        span.end(ended)
 
 
 class Observed(SchemaExtension):
@@ -29,9 +47,9 @@ class Observed(SchemaExtension):
             span.set_attribute("graphql.operation.type", kind)
             if codes:
                 span.set_status(Status(StatusCode.ERROR, ", ".join(sorted(set(codes)))))
-        duration.record(time.perf_counter() - started, {"graphql.operation.type": kind, "error": bool(codes)})
+        duration.labels(kind, bool(codes)).observe(time.perf_counter() - started)
         for code in codes:
-            errors.add(1, {"code": code})
+            errors.labels(code).inc()
 
     def _kind(self) -> str:
         try:

@@ -3,36 +3,42 @@
 import logging
 import re
 import time
-from contextvars import ContextVar
 from typing import Any
 
-import structlog
-from opentelemetry import metrics, propagate, trace
+from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.operations.logs import correlation, tell_request
+from api.operations.tracing import SECONDS, traced
 from domain.kernel import new_id
 
-log = logging.getLogger("sortie.requests")
 tracer = trace.get_tracer("sortie.api")
-meter = metrics.get_meter("sortie.api")
-duration = meter.create_histogram("http.server.request.duration", "s", "How long requests took.")
-active = meter.create_up_down_counter("http.server.active_requests", "{request}", "Requests under way.")
-sockets = meter.create_up_down_counter("sortie.sockets", "{socket}", "Open WebSockets.")
+# Of these there are some for every request: the clients of OpenTelemetry's own measures would cost as much as an answer.
+duration = Histogram(
+    "http_server_request_duration_seconds",
+    "How long requests took.",
+    ["http_request_method", "http_route", "http_response_status_code"],
+    buckets=SECONDS,
+)
+active = Gauge("http_server_active_requests", "Requests under way.")
+sockets = Gauge("sortie_sockets", "Open WebSockets.")
 
-HEADER = "X-Request-ID"
+HEADER = b"x-request-id"
 _FIT = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _ROUTES = ("/graphql", "/livez", "/readyz", "/metrics", "/auth")
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that machines ask every few seconds: measured, not logged while they succeed."""
-_correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
 FAILED = 500
+
+_durations: dict[tuple[str, str, int], Histogram] = {}
+"""The histogram of each method, route and status that was there."""
 
 
 def correlation_id() -> str:
     """The id of the request under way, or a fresh one outside of any."""
-    return _correlation.get() or new_id().hex
+    return correlation.get() or new_id().hex
 
 
 class Observed:
@@ -40,84 +46,95 @@ class Observed:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._traced = traced()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Observe one request or socket."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get(HEADER, "")
-        name = given if _FIT.fullmatch(given) else new_id().hex
-        token = _correlation.set(name)
-        parent = propagate.extract(dict(headers.items()))
-        with structlog.contextvars.bound_contextvars(correlation_id=name):
-            try:
-                if scope["type"] == "websocket":
-                    await self._socket(scope, receive, send)
-                else:
-                    with tracer.start_as_current_span(
-                        f"{scope['method']} {_route(scope['path'])}",
-                        context=parent,
-                        kind=SpanKind.SERVER,
-                        record_exception=False,
-                    ):
-                        await self._request(scope, receive, send, name)
-            finally:
-                _correlation.reset(token)
+        name = _name(scope)
+        token = correlation.set(name)
+        try:
+            if scope["type"] == "websocket":
+                await self._socket(scope, receive, send)
+            elif self._traced:
+                await self._traced_request(scope, receive, send, name)
+            else:
+                await self._request(scope, receive, send, name)
+        finally:
+            correlation.reset(token)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sockets.add(1)
+        sockets.inc()
         try:
             await self._app(scope, receive, send)
         finally:
-            sockets.add(-1)
+            sockets.dec()
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    async def _traced_request(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        parent = propagate.extract({key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]})
+        called = f"{scope['method']} {_route(scope['path'])}"
+        with tracer.start_as_current_span(called, context=parent, kind=SpanKind.SERVER, record_exception=False) as span:
+            status = FAILED
+            try:
+                status = await self._request(scope, receive, send, name)
+            finally:
+                span.set_attributes(_labels(scope, status))
+                if status >= FAILED:
+                    span.set_status(Status(StatusCode.ERROR))
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send, name: str) -> int:
+        """Have one request answered and tell of it; its status."""
         status, started = FAILED, time.perf_counter()
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = name
+                message["headers"] = [*message.get("headers", ()), (HEADER, name.encode())]
             await send(message)
 
-        active.add(1)
+        active.inc()
         try:
             await self._app(scope, receive, answer)
         finally:
-            active.add(-1)
-            self._tell(scope, status, time.perf_counter() - started)
+            active.dec()
+            _tell(_method(scope["method"]), _route(scope["path"]), status, time.perf_counter() - started)
+        return status
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope["path"])
-        said: dict[str, Any] = {
-            "http.request.method": _method(scope["method"]),
-            "http.route": route,
-            "http.response.status_code": status,
-        }
-        duration.record(seconds, said)
-        span = trace.get_current_span()
-        span.set_attributes(said)
-        if status >= FAILED:
-            span.set_status(Status(StatusCode.ERROR))
-        if route not in QUIET or status >= FAILED:
-            level = logging.WARNING if status >= FAILED else logging.INFO
-            extra = {
-                "method": _method(scope["method"]),
-                "path": route,
-                "status": status,
-                "ms": round(seconds * 1000, 1),
-            }
-            log.log(level, "request", extra=extra)
+
+def _name(scope: Scope) -> str:
+    for key, value in scope["headers"]:
+        if key == HEADER:
+            given: str = value.decode("latin-1")
+            return given if _FIT.fullmatch(given) else new_id().hex
+    return new_id().hex
+
+
+def _tell(method: str, route: str, status: int, seconds: float) -> None:
+    known = _durations.get((method, route, status))
+    if known is None:
+        known = _durations[method, route, status] = duration.labels(method, route, status)
+    known.observe(seconds)
+    if route not in QUIET or status >= FAILED:
+        level = logging.WARNING if status >= FAILED else logging.INFO
+        tell_request(level, method, route, status, round(seconds * 1000, 2))
+
+
+def _labels(scope: Scope, status: int) -> dict[str, Any]:
+    return {
+        "http.request.method": _method(scope["method"]),
+        "http.route": _route(scope["path"]),
+        "http.response.status_code": status,
+    }
 
 
 def _route(path: str) -> str:
     """The route that a path belongs to: what strangers put into paths makes no labels."""
-    return next(
-        (route for route in _ROUTES if path == route or path.startswith(f"{route}/")), "/" if path == "/" else "other"
-    )
+    if path in _ROUTES:
+        return path
+    return next((route for route in _ROUTES if path.startswith(f"{route}/")), "/" if path == "/" else "other")
 
 
 def _method(method: str) -> str:

@@ -14,6 +14,11 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """The upper bounds of the buckets in which durations are counted."""
 
 
+def traced() -> bool:
+    """Whether spans go anywhere: without that none is made."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
 class Telemetry:
     """What a process tells of itself while it runs; closing it sends what is left."""
 

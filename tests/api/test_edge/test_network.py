@@ -10,10 +10,11 @@ from typing import Any, cast
 import httpx2
 import pytest
 from pydantic import ValidationError
-from starlette.requests import Request
 
+from api.bodies import Refused
 from api.context import Context
-from api.http import _while_connected
+from api.limits import Limits
+from api.patience import ClientGone, Patience
 from api.settings import Settings
 from domain.kernel import Database, Language
 from tests.installation import Home, running
@@ -106,5 +107,75 @@ async def test_who_leaves_frees_what_they_hold_unless_something_is_being_changed
         await asyncio.sleep(0.02)
         return {"type": "http.disconnect"}
 
-    answer = await _while_connected(work(), Request({"type": "http"}, receive), context)
-    assert (answer, ends) == (("答", ["finished"]) if changes else (None, ["stopped"]))
+    async def served() -> str:
+        async with Patience(receive, body_seconds=1) as patience:
+            patience.serve(context)
+            return await work()
+
+    if changes:
+        assert (await served(), ends) == ("答", ["finished"])
+    else:
+        with pytest.raises(ClientGone):
+            await served()
+        assert ends == ["stopped"]
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+@pytest.mark.parametrize("serves", [False, True])
+async def test_a_time_that_is_up_stops_what_is_under_way(serves: bool) -> None:
+    """A body has its time, an operation another."""
+    context = Context(cast("Database", None), None, Language.ZH, datetime(2026, 3, 2, tzinfo=UTC))
+    context.limits = Limits(seconds=0.1)
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def served() -> None:
+        async with Patience(receive, body_seconds=0.1) as patience:
+            if serves:
+                patience.serve(context)
+            await receive()
+
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(Refused) as refused:
+        await served()
+    assert (refused.value.status, "已中止" in refused.value.text.zh) == ((504, True) if serves else (408, False))
+    assert asyncio.get_running_loop().time() - started < 5
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_an_operation_that_is_given_more_time_has_it(before: bool) -> None:
+    """An answer's deadline begins when it is asked for, before or after somebody first looks at the time."""
+    context = Context(cast("Database", None), None, Language.ZH, datetime(2026, 3, 2, tzinfo=UTC), changes=True)
+    context.limits = Limits(seconds=0.15)
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    loop = asyncio.get_running_loop()
+    async with Patience(receive, body_seconds=1) as patience:
+        patience.serve(context)
+        await asyncio.sleep(0 if before else 0.1)
+        assert context.timer is patience
+        patience.reschedule(loop.time() + 5)
+        await asyncio.sleep(0.2)
+        patience.reschedule(None)
+        assert patience.when() is None
+
+
+async def test_who_is_stopped_from_outside_is_not_told_of_a_time() -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def served() -> None:
+        async with Patience(receive, body_seconds=60):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(served())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from api.context import Context
-from api.http import SOCKET_OPERATIONS, SocketHandler, _in_time
+from api.sockets import SOCKET_OPERATIONS, SocketHandler, in_time
 from domain.kernel import Database, Language
 from tests.api.test_edge.conftest import Edge
 from tests.installation import Home, running
@@ -224,7 +224,7 @@ async def test_who_leaves_a_stream_between_two_results_closes_what_makes_them() 
             closed.append("closed")
 
     context = Context(cast("Database", None), None, Language.ZH, datetime(2026, 3, 2, tzinfo=UTC))
-    stream = _in_time(results(), context)
+    stream = in_time(results(), context)
     assert await anext(stream) == 1
     await stream.aclose()
     assert closed == ["closed"]
