@@ -1,35 +1,30 @@
 """A record's timeline: what happened on it and on what hangs on it, of every class, in one order and in pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import strawberry
 from sqlalchemy import (
     ColumnElement,
+    Enum,
     False_,
     Integer,
     Select,
+    Text,
     Uuid,
     and_,
     false,
-    func,
-    literal_column,
+    literal,
     or_,
     select,
     true,
     union_all,
 )
 
-from api.context import Context, Info
-from api.reads import SHAPES, Connection, by, check_size, computed, load_one
-from api.reads.lists import Page
-from api.reads.shapes import Row
-from api.reads.view import View, read_cursor, write_cursor
+from api.reads import SHAPES, Begin, Scope, View, argument, by, column, paged_rows, rows, to_any
 from api.scalars import enum
 from domain.kernel import UtcDateTime, entity
 
@@ -66,7 +61,8 @@ enum(
     ACTIVITY="A colleague did something.",
 )
 KINDS = tuple(TimelineKind)
-NEWEST_FIRST = by("-at", "-kind", "-id")
+KIND = Enum(TimelineKind, native_enum=False)
+NEWEST_FIRST = by("-at", "-rank", "-id")
 KEY_TYPES = (UtcDateTime(), Integer(), Uuid())
 
 SOURCES: Mapping[TimelineKind, tuple[str, str]] = {
@@ -79,6 +75,7 @@ SOURCES: Mapping[TimelineKind, tuple[str, str]] = {
     TimelineKind.ACTIVITY: ("Activity", "occurred_at"),
 }
 """The class of each kind, and the column that says when."""
+CLASSES = frozenset(name for name, _ in SOURCES.values())
 
 
 @dataclass(frozen=True)
@@ -127,91 +124,74 @@ TimelineNode = Annotated[
 ]
 
 
-@strawberry.type(description="One thing that happened.")
+@rows
 class TimelineEntry:
-    """What is read of an entry first; its record is looked up when it is asked for."""
+    """One thing that happened."""
 
-    at: datetime = strawberry.field(description="When.")
-    kind: TimelineKind = strawberry.field(description="What kind of thing.")
-    row_id: strawberry.Private[UUID]
-
-    @computed("What it is about; null where it was taken back meanwhile.")
-    async def node(self, info: Info) -> TimelineNode | None:
-        """Load it together with every other of its class."""
-        found: TimelineNode | None = await load_one(info.context, SHAPES[SOURCES[self.kind][0]], self.row_id)
-        return found
+    at: datetime = column("When.")
+    kind: TimelineKind = column("What kind of thing.")
+    node: TimelineNode | None = to_any(
+        "entity", "id", "What it is about; null where it was taken back meanwhile.", kinds=CLASSES
+    )
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """The entries of one kind of record that are asked for."""
+def _entries(entity: str) -> Callable[..., Select[Any]]:
+    """What makes the statement with the entries of one kind of record: those of every class in one table."""
 
-    entity: str
-    kinds: tuple[TimelineKind, ...]
-    since: datetime | None
-    until: datetime | None
+    def made(
+        scope: Scope,
+        begin: Begin,
+        kinds: list[TimelineKind] | None = None,
+        since: ColumnElement[datetime] | None = None,
+        until: ColumnElement[datetime] | None = None,
+    ) -> Select[Any]:
+        parts = [
+            _part(scope, begin, branch, since, until)
+            for branch in BRANCHES[entity]
+            if kinds is None or branch.kind in kinds
+        ]
+        found = [part for part in parts if part is not None] or [
+            _part(scope, begin, BRANCHES[entity][0], None, None, never=True)
+        ]
+        return select(union_all(*found).subquery())  # type: ignore[arg-type]
 
-    async def read(
-        self, context: Context, parents: Sequence[UUID], limit: int, after: Sequence[Any] | None
-    ) -> dict[UUID, list[tuple[Row, TimelineEntry]]]:
-        """The newest entries of each record that come after some key values, at most `limit` of each: one statement."""
-        alone = limit if len(parents) == 1 else None
-        whole = self._whole(context, parents, after, alone)
-        if whole is None:
-            return {}
-        entry = whole.subquery()
-        order = (entry.c.at.desc(), entry.c.kind.desc(), entry.c.id.desc())
-        rank = func.row_number().over(partition_by=entry.c.parent, order_by=order).label("rank")
-        ranked = select(entry, rank).subquery()
-        groups: dict[UUID, list[tuple[Row, TimelineEntry]]] = {}
-        for row in await context.rows(select(ranked).where(ranked.c.rank <= limit).order_by(ranked.c.rank)):
-            found = TimelineEntry(at=row["at"], kind=KINDS[row["kind"]], row_id=row["id"])
-            groups.setdefault(row["parent"], []).append((row, found))
-        return groups
+    return made
 
-    async def count(self, context: Context, parents: Sequence[UUID]) -> dict[UUID, int]:
-        """How many entries each record has."""
-        whole = self._whole(context, parents, None, None)
-        if whole is None:
-            return {}
-        entry = whole.subquery()
-        statement = select(entry.c.parent, func.count().label("count")).group_by(entry.c.parent)
-        return {row["parent"]: row["count"] for row in await context.rows(statement)}
 
-    def cursor(self, row: Row) -> str:
-        """The cursor of an entry that was read."""
-        return write_cursor(NEWEST_FIRST, [row["at"], row["kind"], row["id"]])
-
-    def _whole(self, context: Context, parents: Sequence[UUID], after: Sequence[Any] | None, limit: int | None) -> Any:
-        """The rows of every class in one table; None where the reader sees none whatever they are."""
-        branches = [branch for branch in BRANCHES[self.entity] if branch.kind in self.kinds]
-        parts = [self._part(context, branch, parents, after, limit) for branch in branches]
-        found = [part for part in parts if part is not None]
-        return union_all(*found) if found else None
-
-    def _part(
-        self, context: Context, branch: Branch, parents: Sequence[UUID], after: Sequence[Any] | None, limit: int | None
-    ) -> Select[Any] | None:
-        name, when = SOURCES[branch.kind]
-        shape = SHAPES[name]
-        view = shape.view(context.reader, context.language)
-        at, number = view.column(when), KINDS.index(branch.kind)
-        parent, leads = _way(view, branch)
-        asked = [view.rows(), leads, parent.in_(parents), at.is_not(None), *self._window(at)]
-        if after is not None:
-            asked.append(_beyond(after, at, number, view.table.c.id))
-        if any(isinstance(condition, False_) for condition in asked):
-            return None
-        columns = (parent.label("parent"), literal_column(str(number), Integer()).label("kind"), at.label("at"), view.table.c.id.label("id"))  # fmt: skip
-        part = select(*columns).where(*asked)
-        if limit is None:
-            return part
-        # Of one record the newest of each class suffice, which its index has in order.
-        return select(part.order_by(at.desc(), view.table.c.id.desc()).limit(limit).subquery())
-
-    def _window(self, at: ColumnElement[Any]) -> list[ColumnElement[bool]]:
-        since = [] if self.since is None else [at >= self.since]
-        return since if self.until is None else [*since, at < self.until]
+def _part(
+    scope: Scope,
+    begin: Begin,
+    branch: Branch,
+    since: ColumnElement[datetime] | None,
+    until: ColumnElement[datetime] | None,
+    *,
+    never: bool = False,
+) -> Select[Any] | None:
+    """The rows of one class; None where the reader sees none of them whatever they are."""
+    name, when = SOURCES[branch.kind]
+    view = SHAPES[name].fresh_view(scope.actor, scope.language)
+    at, rank = view.column(when), KINDS.index(branch.kind)
+    parent, leads = _way(view, branch)
+    asked = [view.rows(), leads, scope.below(parent), at.is_not(None)]
+    if never:
+        asked = [false()]
+    elif any(isinstance(condition, False_) for condition in asked):
+        return None
+    if since is not None:
+        asked.append(at >= since)
+    if until is not None:
+        asked.append(at < until)
+    if begin.after is not None:
+        asked.append(_beyond(begin.after, at, rank, view.key))
+    columns = (
+        parent.label("parent"), literal(rank, Integer()).label("rank"), at.label("at"), view.key.label("id"),
+        literal(branch.kind, KIND).label("kind"), literal(name, Text()).label("entity"),
+    )  # fmt: skip
+    part = scope.within(select(*columns).where(*asked))
+    if begin.limit is None:
+        return part
+    # Of one record the newest of each class suffice, which its index has in order.
+    return select(part.order_by(at.desc(), view.key.desc()).limit(begin.limit).subquery())
 
 
 def _way(view: View, branch: Branch) -> tuple[ColumnElement[Any], ColumnElement[bool]]:
@@ -225,47 +205,22 @@ def _way(view: View, branch: Branch) -> tuple[ColumnElement[Any], ColumnElement[
     return step.c[column], and_(of, step.c.id == table.c[branch.column])
 
 
-def _beyond(after: Sequence[Any], at: ColumnElement[Any], number: int, id: ColumnElement[Any]) -> ColumnElement[bool]:
+def _beyond(after: Sequence[Any], at: ColumnElement[Any], rank: int, id: ColumnElement[Any]) -> ColumnElement[bool]:
     """The condition for a class's rows that come after an entry: of the same instant, those of its kind by id."""
-    instant, kind, last = after
-    same: ColumnElement[bool] = false() if number > kind else true() if number < kind else id < last
-    return or_(at < instant, and_(at == instant, same))
-
-
-def _argument(description: str) -> Any:
-    return strawberry.argument(description=description)
+    instant, kind, last = (
+        value if isinstance(value, ColumnElement) else literal(value, known)
+        for value, known in zip(after, KEY_TYPES, strict=True)
+    )
+    own = literal(rank, Integer())
+    return or_(at < instant, and_(at == instant, or_(own < kind, and_(own == kind, id < last))))
 
 
 def timeline(entity: str) -> Any:
     """The field of a kind of record with its timeline."""
-
-    async def resolve(
-        root: Any,
-        info: Info,
-        first: Annotated[int, _argument("How many entries at most: 1 to 100.")] = 20,
-        after: Annotated[
-            str | None, _argument("The cursor after which to begin: `endCursor` of the page before.")
-        ] = None,
-        kinds: Annotated[list[TimelineKind] | None, _argument("Entries of these kinds alone.")] = None,
-        since: Annotated[datetime | None, _argument("At this instant or later.")] = None,
-        until: Annotated[datetime | None, _argument("Before this instant.")] = None,
-    ) -> Connection[TimelineEntry]:
-        check_size(info.context, first, "first")
-        begin = read_cursor(KEY_TYPES, NEWEST_FIRST, after) if after else None
-        chosen = KINDS if kinds is None else tuple(kind for kind in KINDS if kind in kinds)
-        asked, context = Timeline(entity, chosen, since, until), info.context
-
-        async def pages(parents: list[UUID]) -> Mapping[UUID, Page]:
-            groups = await asked.read(context, parents, first + 1, begin)
-            return {parent: Page(rows[:first], len(rows) > first) for parent, rows in groups.items()}
-
-        async def totals(parents: list[UUID]) -> Mapping[UUID, int]:
-            return await asked.count(context, parents)
-
-        return Connection(
-            listing=asked, begins_after=begin is not None,
-            page=partial(context.load, (asked, first, after), root.row_id, pages, Page()),
-            total=partial(context.load, (asked, "total"), root.row_id, totals, 0),
-        )  # fmt: skip
-
-    return strawberry.field(resolver=resolve, description="What happened on it and on what hangs on it, newest first.")
+    return paged_rows(
+        _entries(entity), "What happened on it and on what hangs on it, newest first.",
+        argument("kinds", list[TimelineKind] | None, "Entries of these kinds alone.", None),
+        argument("since", datetime | None, "At this instant or later.", None, as_sql=UtcDateTime()),
+        argument("until", datetime | None, "Before this instant.", None, as_sql=UtcDateTime()),
+        order=NEWEST_FIRST, kinds=KEY_TYPES,
+    )  # fmt: skip

@@ -25,6 +25,7 @@ from api.reads.fields import (
     money,
     newest,
     own_record,
+    paged_rows,
     part,
     to_any,
     to_one,
@@ -33,7 +34,21 @@ from api.reads.fields import (
 from api.reads.filters import contains, contains_in, equals, holds, matching, names, names_any, since, until
 from api.reads.ids import PREFIXES, expect, global_id, id_of, read_id
 from api.reads.lists import Connection, Edge, PageInfo, check_size
-from api.reads.shapes import SHAPES, STAMPS, Beside, Node, Scope, Shape, Source, computed, node, roots, rows, shape_of
+from api.reads.shapes import (
+    SHAPES,
+    STAMPS,
+    Begin,
+    Beside,
+    Node,
+    Scope,
+    Shape,
+    Source,
+    computed,
+    node,
+    roots,
+    rows,
+    shape_of,
+)
 from api.reads.sql import NOW, TODAY, packed, unpacked
 from api.reads.view import Order, View, by
 

@@ -1,24 +1,41 @@
 """Answers to reads: the plan of an operation is found or made, its one statement is asked, and its text is the answer."""
 
-from collections.abc import Hashable
+import logging
+import sqlite3
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from graphql import GraphQLSchema
-from sqlalchemy import BindParameter, select
+import asyncpg
+import orjson
+from graphql import GraphQLError, GraphQLSchema, OperationType
+from graphql.execution.values import get_variable_values
+from sqlalchemy import BindParameter, Select, Text, Uuid, func, literal_column, select
 
+from api.bodies import Asked
 from api.context import Context
-from api.documents import Document
-from api.limits import Kept
+from api.documents import Document, Documents
+from api.errors import report, unfit_text
+from api.limits import Kept, Limits, first_excess
 from api.reads import sql
-from api.reads.arguments import Outlines
-from api.reads.compiler import Compiler, Draft, Finish, NotCompiled
-from domain.kernel import Actor, ActorKind, Reach, SalesError
+from api.reads.arguments import Outlines, plain_variables
+from api.reads.compiler import Asking, Compiler, Draft, Finish, NotCompiled
+from domain import people
+from domain.kernel import Actor, ActorKind, Database, ErrorCode, Reach, Role, SalesError, Scope
+from domain.kernel.reader import SETTINGS, settings
 
-KEPT_PLANS = 1_000
+log = logging.getLogger("sortie.reads")
+
+ReaderShape = tuple[tuple[Role, bool, bool, bool], ...]
+KEPT_PLANS = 64
+"""Plans of one document at most."""
+KEPT_READERS = 4_096
 STAND_IN = 0xA11CE << 64
+REFUSED = (asyncpg.DataError,)
+"""What the database says of a value that may not be null and is, and of values that do not fit."""
+DRIVER_ERRORS = (asyncpg.PostgresError, sqlite3.Error)
 
 
 class StandingChanged(Exception):
@@ -34,14 +51,18 @@ class Standing:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """A compiled operation: its statement, what fills the statement's parameters, and what is left to do in Python."""
 
     sql: str
-    reads: tuple[Any, ...]
+    reads: tuple[Callable[[Asking], Any], ...]
     finish: Finish | None
+    beside: tuple[tuple[str, Callable[[str], list[tuple[Any, ...]]]], ...]
     refused: tuple[tuple[str, Any, Exception], ...]
+    limits: Limits
+    tail: bytes
+    """What follows the data: the operation's cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +72,190 @@ class Uncompiled:
     field: str
 
 
-class Plans:
-    """The plans of one schema and database, the least recently used forgotten first."""
+class Answering:
+    """Answers operations by their plans; the plans of a document are forgotten with it."""
 
-    def __init__(self, schema: GraphQLSchema, *, embedded: bool) -> None:
+    def __init__(self, schema: GraphQLSchema, database: Database, documents: Documents) -> None:
         self._schema = schema
-        self._embedded = embedded
-        self._known: Kept[Plan | Uncompiled] = Kept(KEPT_PLANS)
+        self._database = database
+        self._documents = documents
+        self._shapes: Kept[tuple[Actor, ReaderShape]] = Kept(KEPT_READERS)
 
-    def find(self, document: Document, variables: Any, context: Context) -> Plan | Uncompiled:
-        """The plan for an operation with variables of this outline, for readers of this one's shape."""
-        outlines = document.plans.get("outlines")
-        if outlines is None:
-            outlines = document.plans["outlines"] = Outlines(self._schema, document.ast, document.operation)
-        key: Hashable = (
-            document.text, document.name, shape_of_reader(context.reader), context.language, context.limits.page,
-            outlines.of(variables.coerced),
-        )  # fmt: skip
-        return self._known.get(key, lambda: self._made(document, variables, context))
+    async def answer(self, asked: Asked, context: Context, standing: Standing | None = None) -> bytes | None:
+        """The whole JSON of the answer; None for an operation that the resolvers answer.
 
-    def _made(self, document: Document, variables: Any, context: Context) -> Plan | Uncompiled:
+        Raises StandingChanged when the reader is not any more who the edge takes them for, and what the pools raise.
+        """
+        actor = context.actor
+        if actor is None or actor.unrestricted or not actor.may(Scope.READ):
+            return None
+        document = self._documents.find(asked.query, asked.operation_name, context.limits)
+        if document.errors or document.operation is None or document.operation.operation is not OperationType.QUERY:
+            return None
+        known = remembered(document, self._schema)
+        variables = known.coerced(asked.variables)
+        if variables is None:
+            return None
+        key = (self._shape(actor), context.language, known.outlines.of(variables))
+        plan = known.plans.get(key)
+        if plan is None or (isinstance(plan, Plan) and plan.limits is not context.limits):
+            plan = known.keep(key, self._made(document, asked.variables, context))
+        if isinstance(plan, Uncompiled):
+            return None
+        return await self._asked(plan, Asking(variables, context), standing, lambda why: known.keep(key, Uncompiled(why)))
+
+    def why_not(self, asked: Asked, context: Context) -> str | None:
+        """The field for which the resolvers answer an operation that was asked before; None for one that has a plan."""
+        document = self._documents.find(asked.query, asked.operation_name, context.limits)
+        known = remembered(document, self._schema)
+        variables = known.coerced(asked.variables)
+        plan = known.plans.get((self._shape(context.reader), context.language, known.outlines.of(variables or {})))
+        return plan.field if isinstance(plan, Uncompiled) else None
+
+    def _shape(self, actor: Actor) -> ReaderShape:
+        # The same actor comes with every request of a token, and hashing all their reaches costs more than the rest.
+        known = self._shapes.find(id(actor))
+        if known is None or known[0] is not actor:
+            known = self._shapes.keep(id(actor), (actor, reader_shape(actor)))
+        return known[1]
+
+    # ---- making a plan -------------------------------------------------------------------------------------------
+
+    def _made(self, document: Document, raw: Mapping[str, Any], context: Context) -> Plan | Uncompiled:
+        measure = document.measure(raw)
+        if first_excess(measure, context.limits, context.language, signed_in=True) is not None:
+            return Uncompiled("limits")
+        operation: Any = document.operation
+        variables = get_variable_values(self._schema, operation.variable_definitions or (), dict(raw))
+        if isinstance(variables, list) or "\\u" in document.text:
+            return Uncompiled("variables")
         try:
-            actor = stand_in(shape_of_reader(context.reader))
-            compiler = Compiler(self._schema, document.ast, document.operation, variables, context, actor)
-            return self._plan(compiler.query())
+            actor = stand_in(self._shape(context.reader))
+            draft = Compiler(self._schema, document.ast, operation, variables, context, actor).query()
         except NotCompiled as reason:
             return Uncompiled(reason.field)
         except SalesError as error:
             return Uncompiled(str(error))
+        return self._plan(draft, context.limits, measure.cost)
 
-    def _plan(self, draft: Draft) -> Plan:
-        written = sql.write(select(draft.text), find_slot, embedded=self._embedded)
-        return Plan(written.sql, written.reads, draft.finish, tuple(draft.refused))
+    def _plan(self, draft: Draft, limits: Limits, cost: int) -> Plan:
+        beside = [sql.packed(rows) for rows in draft.beside.values()]
+        statement = select(draft.text.label("data"), _EPOCH.label("epoch"), *beside)
+        if not self._database.embedded:
+            made = [func.set_config(name, sql.slot(("setting", name), _setting(at), Text()), literal_column("true")) for at, name in enumerate(SETTINGS)]
+            who = select(*(one.label(f"setting_{at}") for at, one in enumerate(made))).offset(0).subquery("who")
+            statement = statement.select_from(who).where(*(one.is_not(None) for one in who.c))
+        written = sql.write(statement, find_slot, embedded=self._database.embedded)
+        readers = [(key, _unpacker(rows)) for key, rows in draft.beside.items()]
+        tail = b',"extensions":' + orjson.dumps({"cost": {"requested": cost, "limit": limits.cost}}) + b"}"
+        return Plan(written.sql, written.reads, draft.finish, tuple(readers), tuple(draft.refused), limits, tail)
+
+    # ---- asking --------------------------------------------------------------------------------------------------
+
+    async def _asked(
+        self, plan: Plan, asking: Asking, standing: Standing | None, forget: Callable[[str], Any]
+    ) -> bytes | None:
+        asking.session_id = None if standing is None else standing.session_id
+        try:
+            values = tuple([read(asking) for read in plan.reads])
+            row = await self._database.reads.fetch(plan.sql, values, plan)
+        except SalesError as error:
+            if error.code is ErrorCode.INVALID:
+                return None
+            raise
+        except REFUSED:
+            return None
+        except DRIVER_ERRORS as error:
+            # A statement that the database does not take is a bug or one of its limits; the resolvers know another way.
+            log.warning("a compiled read is left to the resolvers: %s", error)
+            forget(str(error))
+            return None
+        if standing is not None and row[1] != standing.epoch:
+            raise StandingChanged
+        text: str | bytes = row[0]
+        if plan.finish is not None or plan.refused:
+            return self._finished(plan, asking, row)
+        return b'{"data":' + (text if isinstance(text, bytes) else text.encode()) + plan.tail
+
+    @staticmethod
+    def _finished(plan: Plan, asking: Asking, row: tuple[Any, ...]) -> bytes | None:
+        data = orjson.loads(row[0])
+        asking.beside = {key: unpack(words) for (key, unpack), words in zip(plan.beside, row[2:], strict=True)}
+        if plan.finish is not None:
+            try:
+                data = plan.finish(data, asking)
+            except NotCompiled:
+                return None
+        if not plan.refused:
+            return b'{"data":' + orjson.dumps(data) + plan.tail
+        errors = []
+        for key, nodes, cause in plan.refused:
+            error = GraphQLError(str(cause), nodes, path=[key], original_error=cause)
+            report(error, asking.context)
+            errors.append(error.formatted)
+        return b'{"data":' + orjson.dumps(data) + b',"errors":' + orjson.dumps(errors) + plan.tail
+
+
+def _setting(at: int) -> Callable[[Asking], str]:
+    return lambda asking: settings(asking.context.reader)[at]
+
+
+def _unpacker(rows: Select[Any]) -> Callable[[str], list[tuple[Any, ...]]]:
+    kinds = [column.type for column in rows.selected_columns]
+    return lambda words: sql.unpacked(words, kinds)
+
+
+_EPOCH = people.epoch_of(
+    sql.slot("user", lambda asking: asking.context.reader.user_id, Uuid()),
+    sql.slot("session", lambda asking: asking.session_id, Uuid()),
+)
+"""The epoch of the reader who may be here now, and null for one who may not: the statement proves what the edge remembers."""
+
+
+# ---- what a document remembers ---------------------------------------------------------------------------------------
+
+
+class Remembered:
+    """What the compiled path keeps with a document: how its variables are read, and its plans."""
+
+    def __init__(self, schema: GraphQLSchema, document: Document) -> None:
+        self.outlines = Outlines(schema, document.ast, document.operation)
+        self.plans: dict[Hashable, Plan | Uncompiled] = {}
+        self._schema = schema
+        self._definitions: Any = document.operation.variable_definitions or ()
+        self._plain = plain_variables(schema, self._definitions)
+
+    def keep(self, key: Hashable, plan: Plan | Uncompiled) -> Plan | Uncompiled:
+        """Remember a plan; the oldest goes where there are too many."""
+        self.plans[key] = plan
+        if len(self.plans) > KEPT_PLANS:
+            del self.plans[next(iter(self.plans))]
+        return plan
+
+    def coerced(self, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The variables' values; None where they cannot be taken, which the resolvers tell."""
+        plain = self._plain(raw)
+        if plain is not None:
+            return plain
+        found = get_variable_values(self._schema, self._definitions, dict(raw))
+        if isinstance(found, list) or next(unfit_text(raw), None) is not None:
+            return None
+        return found.coerced
+
+
+def remembered(document: Document, schema: GraphQLSchema) -> Remembered:
+    """What is kept with a document, made when it is asked for first."""
+    known: Remembered | None = document.plans.get("reads")
+    if known is None:
+        known = document.plans["reads"] = Remembered(schema, document)
+    return known
 
 
 # ---- readers ---------------------------------------------------------------------------------------------------------
 
-Shape = tuple[tuple[Any, bool, bool, bool], ...]
 
 
-@lru_cache(maxsize=4096)
-def shape_of_reader(actor: Actor) -> Shape:
+def reader_shape(actor: Actor) -> ReaderShape:
     """What of a reader makes another statement: which roles they hold in which kinds of contexts, not in which ones."""
     return tuple(
         (reach.role, bool(reach.territory_ids), bool(reach.brand_ids), bool(reach.account_ids))
@@ -100,7 +264,7 @@ def shape_of_reader(actor: Actor) -> Shape:
 
 
 @lru_cache(maxsize=512)
-def stand_in(shape: Shape) -> Actor:
+def stand_in(shape: ReaderShape) -> Actor:
     """The reader for whom statements are compiled: a number stands for each id that a real one has."""
 
     def ids(reach: int, part: int, held: bool) -> frozenset[UUID]:

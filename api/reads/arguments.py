@@ -1,6 +1,6 @@
 """A field's arguments in a document: what they are now, how later requests' variables give them, and what of them makes another plan."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from graphql import (
     OperationDefinitionNode,
     Undefined,
     ValueNode,
+    VariableDefinitionNode,
     VariableNode,
     Visitor,
     visit,
@@ -176,3 +177,53 @@ class Outlines:
     def of(self, variables: Variables) -> Hashable:
         """The outline of coerced variables."""
         return tuple([outline(variables[name]) if name in variables else Undefined for name, outline in self._outlines])
+
+
+# ---- plain variables -------------------------------------------------------------------------------------------------
+
+INT32 = 1 << 31
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str and "\0" not in value and value.isprintable()
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int and -INT32 <= value < INT32
+
+
+_PLAIN: Mapping[str, Callable[[Any], bool]] = {
+    "ID": _is_text,
+    "String": _is_text,
+    "Int": _is_int,
+    "Boolean": lambda value: type(value) is bool,
+}
+
+
+def plain_variables(
+    schema: GraphQLSchema, definitions: Iterable[VariableDefinitionNode]
+) -> Callable[[Variables], Variables | None]:
+    """What takes the variables of an operation as they are where they are plain, and returns None where they are not.
+
+    GraphQL's own reading of them, which comes to the same, costs ten times as much.
+    """
+    checks: list[tuple[str, Callable[[Any], bool], bool]] = []
+    for definition in definitions:
+        kind = type_from_ast(schema, definition.type)
+        is_needed = isinstance(kind, GraphQLNonNull)
+        check = _PLAIN.get(getattr(kind.of_type if is_needed else kind, "name", ""))
+        if check is None:
+            return lambda _raw: None
+        checks.append((definition.variable.name.value, check, is_needed))
+    needed = len(checks)
+
+    def taken(raw: Variables) -> Variables | None:
+        if len(raw) != needed:
+            return None
+        for name, check, is_needed in checks:
+            value = raw.get(name)
+            if not (check(value) or (value is None and not is_needed and name in raw)):
+                return None
+        return raw
+
+    return taken

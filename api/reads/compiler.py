@@ -26,7 +26,6 @@ from graphql.execution.collect_fields import FieldDetails, FragmentDetails, coll
 from graphql.execution.values import VariableValues
 from sqlalchemy import (
     ColumnElement,
-    Enum,
     False_,
     FromClause,
     Integer,
@@ -43,6 +42,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.sql.elements import Null
+from sqlalchemy.types import TypeEngine
 from strawberry.types.base import StrawberryOptional, get_object_definition
 from strawberry.types.field import StrawberryField
 
@@ -56,6 +56,7 @@ from api.reads.shapes import (
     NO_SIGHT,
     SHAPES,
     Alike,
+    Begin,
     Below,
     ByGlobalId,
     Chosen,
@@ -69,6 +70,7 @@ from api.reads.shapes import (
     LookedUp,
     MoneyOf,
     Own,
+    Paged,
     Part,
     RowShape,
     Scope,
@@ -96,6 +98,7 @@ class Asking:
 
     variables: Variables
     context: Context
+    session_id: UUID | None = None
     beside: Mapping[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     """The rows that the statement carries once, by their keys."""
 
@@ -174,10 +177,10 @@ class Compiler:
         if self.operation.operation is not OperationType.QUERY or kind is None:
             raise NotCompiled(self.operation.operation.value)
         fields = collect_fields(self.schema, self.fragments, self.variables, kind, self.operation).grouped_field_set
-        piece = self._fields(kind, fields, lambda name, details: self._root(kind, name, details))
+        piece = self.fields(kind, fields, lambda name, details: self._root(kind, name, details))
         return Draft(piece.text, piece.finish, self.refused, self.beside)
 
-    def _fields(
+    def fields(
         self,
         kind: GraphQLObjectType,
         fields: Mapping[str, list[FieldDetails]],
@@ -200,7 +203,7 @@ class Compiler:
     def object(self, kind: GraphQLObjectType, details: list[FieldDetails], row: Row) -> Piece:
         """An object of the answer that stands for a row."""
         fields = self.below(kind, details)
-        return self._fields(kind, fields, lambda _key, found: self._field(kind, found, row))
+        return self.fields(kind, fields, lambda _key, found: self._field(kind, found, row))
 
     def below(self, kind: GraphQLObjectType, details: list[FieldDetails]) -> Mapping[str, list[FieldDetails]]:
         """The fields that are asked of a type under a field, fragments put in and directives followed."""
@@ -210,13 +213,7 @@ class Compiler:
 
     def view(self, shape: Shape, table: FromClause | None = None) -> View:
         """A fresh view of a shape's rows."""
-        return View(
-            shape.model,
-            shape.withheld,
-            shape.model.__table__.alias() if table is None else table,
-            self.actor,
-            self.language,
-        )
+        return shape.fresh_view(self.actor, self.language, table)
 
     def slot(self, read: Callable[[Asking], Any], kind: Any) -> ColumnElement[Any]:
         """A parameter that each request fills."""
@@ -264,6 +261,8 @@ class Compiler:
                 return self._embedded(declared, source, details, row)
             case Listed():
                 return self._listed(declared, source, details, row)
+            case Paged():
+                return self._paged(declared, source, details, row)
             case Alike():
                 return self._alike(declared, source, details, row)
             case Part():
@@ -299,7 +298,7 @@ class Compiler:
         kind = get_named_type(declared.type)
         words = {"amount": sql.in_quotes(sql.amount(minor, currency)), "currency": sql.string(currency)}
         fields = self.below(kind, details)
-        piece = self._fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
+        piece = self.fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
         absent = minor.is_(None) | currency.is_(None)
         if not any(row.view.nullable(column, source.name) for column in source.columns):
             return piece
@@ -541,20 +540,46 @@ class Compiler:
         given = self.arguments(declared, details)
         first = self.size(given, "first")
         after = given.get("after")
-        values = self._cursor(shape, order, after) if after is not None and after.value else None
-        kind = get_named_type(declared.type)
-        fields = self.below(kind, details)
+        kinds = key_types(shape.model, order)
+        values = self._cursor(kinds, order, after) if after is not None and after.value else None
         raw = self.view(shape)
         asked = _together([raw.rows(), *conditions(raw)])
-        page = _Page(self, shape, order, first, begins_after=values is not None)
+        page = _Page(self, declared, details, order, first, begins_after=values is not None)
         if asked is None:
-            return page.empty(kind, fields)
+            return page.empty()
         begun = asked if values is None else [*asked, raw.after(order, values)]
-        return page.compiled(kind, fields, raw, begun, asked)
 
-    def _cursor(self, shape: Shape, order: Order, after: Given) -> list[Any]:
+        def chosen(limit: int, *numbers: ColumnElement[Any]) -> Select[Any]:
+            rows = select(raw.table, *numbers).where(*begun).order_by(*raw.order_by(order)).limit(limit)
+            return rows.correlate_except(raw.table)
+
+        return page.compiled(
+            raw, chosen, lambda inner: Row(shape, self.view(shape, inner)), lambda: page.total(raw.table, asked)
+        )
+
+    def _paged(self, declared: GraphQLField, source: Paged, details: list[FieldDetails], row: Row) -> Piece:
+        scope, given = self._scope(row), self.arguments(declared, details)
+        first, after = self.size(given, "first"), given.get("after")
+        values = self._cursor(source.kinds, source.order, after) if after is not None and after.value else None
+        arguments = self._values(source.inputs, given)
+        page = _Page(self, declared, details, source.order, first, begins_after=values is not None)
+
+        def made(begin: Begin) -> FromClause:
+            return scope.within(source.rows(scope, begin, **arguments).where(row.view.shows(source.name))).subquery()
+
+        target, begun = source.target, made(Begin(values, first + page.numbered))
+        raw = target.view(begun, self.actor, self.language)
+
+        def chosen(limit: int, *numbers: ColumnElement[Any]) -> Select[Any]:
+            return select(begun, *numbers).order_by(*raw.order_by(source.order)).limit(limit)
+
+        def shown(inner: FromClause) -> Row:
+            return Row(target, target.view(inner, self.actor, self.language))
+
+        return page.compiled(raw, chosen, shown, lambda: page.total(made(Begin()), []))
+
+    def _cursor(self, types: Sequence[TypeEngine[Any]], order: Order, after: Given) -> list[Any]:
         """The key values of a cursor: null where they are now, parameters elsewhere."""
-        types = key_types(shape.model, order)
         read = after.read
 
         def value(number: int) -> Callable[[Asking], Any]:
@@ -663,64 +688,75 @@ class Compiler:
 class _Page:
     """One page of a connection on its way into the statement."""
 
-    def __init__(self, compiler: Compiler, shape: Shape, order: Order, first: int, *, begins_after: bool) -> None:
+    def __init__(
+        self,
+        compiler: Compiler,
+        declared: GraphQLField,
+        details: list[FieldDetails],
+        order: Order,
+        first: int,
+        *,
+        begins_after: bool,
+    ) -> None:
         self.compiler = compiler
-        self.shape = shape
+        self.kind: GraphQLObjectType = get_named_type(declared.type)
+        self.fields = compiler.below(self.kind, details)
+        self.named = {details[0].node.name.value for details in self.fields.values()}
         self.order = order
         self.first = first
         self.begins_after = "true" if begins_after else "false"
         self.number: ColumnElement[int] = literal_column("NULL")
 
-    def empty(self, kind: GraphQLObjectType, fields: Mapping[str, list[FieldDetails]]) -> Piece:
+    @property
+    def numbered(self) -> bool:
+        """Whether the rows need numbers: one more than the page is read then, which says whether there is more."""
+        return "pageInfo" in self.named
+
+    def empty(self) -> Piece:
         """A page of nothing."""
         nothing = {"hasNextPage": "false", "hasPreviousPage": self.begins_after, "startCursor": NULL, "endCursor": NULL}
 
         def write(_key: str, details: list[FieldDetails]) -> Piece:
-            name, declared = details[0].node.name.value, kind.fields[details[0].node.name.value]
-            if name == "pageInfo":
-                info = get_named_type(declared.type)
-                return self.compiler._fields(
-                    info,
-                    self.compiler.below(info, details),
-                    lambda _key, found: Piece(sql.quoted(nothing[found[0].node.name.value])),
-                )
-            return Piece(sql.quoted("0" if name == "totalCount" else "[]"))
+            name = details[0].node.name.value
+            if name != "pageInfo":
+                return Piece(sql.quoted("0" if name == "totalCount" else "[]"))
+            info = get_named_type(self.kind.fields[name].type)
+            return self.compiler.fields(
+                info,
+                self.compiler.below(info, details),
+                lambda _key, found: Piece(sql.quoted(nothing[found[0].node.name.value])),
+            )
 
-        return self.compiler._fields(kind, fields, write)
+        return self.compiler.fields(self.kind, self.fields, write)
 
     def compiled(
         self,
-        kind: GraphQLObjectType,
-        fields: Mapping[str, list[FieldDetails]],
         raw: View,
-        begun: list[ColumnElement[bool]],
-        asked: list[ColumnElement[bool]],
+        chosen: Callable[..., Select[Any]],
+        shown: Callable[[FromClause], Row],
+        total: Callable[[], ColumnElement[str]],
     ) -> Piece:
         """The rows of the page, where it stands and how many rows there are, as far as they are asked for."""
-        named = {details[0].node.name.value for details in fields.values()}
-        order = raw.order_by(self.order)
-        numbered = "pageInfo" in named
-        columns: list[Any] = [raw.table]
-        if numbered:
-            columns.append(func.row_number().over(order_by=order).label("row_number"))
-        chosen = select(*columns).where(*begun).order_by(*order).limit(self.first + numbered)
-        inner = chosen.correlate_except(raw.table).subquery()
-        row = Row(self.shape, self.compiler.view(self.shape, inner))
-        if numbered:
+        numbers = []
+        if self.numbered:
+            numbers.append(func.row_number().over(order_by=raw.order_by(self.order)).label("row_number"))
+        inner = chosen(self.first + self.numbered, *numbers).subquery()
+        row = shown(inner)
+        if self.numbered:
             self.number = inner.c.row_number
 
         def write(_key: str, details: list[FieldDetails]) -> Piece:
-            declared = kind.fields[details[0].node.name.value]
+            declared = self.kind.fields[details[0].node.name.value]
             match details[0].node.name.value:
                 case "edges":
-                    return self._edges(declared, details, row, numbered=numbered)
+                    return self._edges(declared, details, row, numbered=self.numbered)
                 case "pageInfo":
                     return self._page_info(declared, details, row)
                 case _:
-                    return Piece(self._total(raw, asked))
+                    return Piece(total())
 
-        piece = self.compiler._fields(kind, fields, write)
-        if named.isdisjoint({"edges", "pageInfo"}):
+        piece = self.compiler.fields(self.kind, self.fields, write)
+        if self.named.isdisjoint({"edges", "pageInfo"}):
             return piece
         return Piece(select(piece.text).select_from(inner).correlate_except(inner).scalar_subquery(), piece.finish)
 
@@ -733,7 +769,7 @@ class _Page:
             inner = get_named_type(kind.fields["node"].type)
             return self.compiler.object(inner, found, row)
 
-        piece = self.compiler._fields(kind, self.compiler.below(kind, details), write)
+        piece = self.compiler.fields(kind, self.compiler.below(kind, details), write)
         text = case((self.number <= self.first, piece.text)) if numbered else piece.text
         listed = sql.join("[", func.coalesce(sql.list_of(text), ""), "]")
         return Piece(listed, _finish_list(piece.finish))
@@ -751,7 +787,7 @@ class _Page:
             "endCursor": func.coalesce(sql.in_quotes(last), NULL),
         }
         fields = self.compiler.below(kind, details)
-        return self.compiler._fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
+        return self.compiler.fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
 
     def _place(self, view: View) -> ColumnElement[str]:
         """The row's cursor, as `write_cursor` writes it."""
@@ -759,8 +795,9 @@ class _Page:
         return sql.cursor_of(sql.join(f'["{self.order.words}",', *_between(",", values), "]"))
 
     @staticmethod
-    def _total(raw: View, asked: list[ColumnElement[bool]]) -> ColumnElement[str]:
-        return _one(sql.whole(func.count()), raw.table, *asked)
+    def total(table: FromClause, asked: list[ColumnElement[bool]]) -> ColumnElement[str]:
+        """How many rows there are on all pages."""
+        return _one(sql.whole(func.count()), table, *asked)
 
 
 def as_input(declared: StrawberryField) -> Callable[[Any], Any]:
@@ -795,7 +832,7 @@ def scalar(kind: Any, element: ColumnElement[Any], *, is_list: bool) -> Piece:
             return Piece(sql.in_quotes(sql.instant(element)))
         case "Date":
             return Piece(sql.in_quotes(sql.day(element)))
-    if isinstance(element.type, Enum):
+    if isinstance(kind, GraphQLEnumType):
         return Piece(sql.in_quotes(element))
     if isinstance(element.type, Uuid) or kind.name not in {"String", "ID"}:
         raise NotCompiled(kind.name)

@@ -1,23 +1,26 @@
 """The words in which a type declares its fields; the resolvers behind them are the same for every type."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import ColumnElement, False_, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, False_, FromClause, func, literal, select, true, tuple_
 from sqlalchemy.types import TypeEngine
 
 from api.context import Context, Info
 from api.reads.filters import check, conditions
 from api.reads.ids import read_id
-from api.reads.lists import Connection, Listing, check_size, empty_connection, paged
+from api.reads.lists import Connection, Found, Listing, Page, check_size, empty_connection, paged
 from api.reads.shapes import (
     NO_SIGHT,
     SHAPES,
     Alike,
+    Begin,
     Below,
     Beside,
     ByGlobalId,
@@ -34,8 +37,10 @@ from api.reads.shapes import (
     LookedUp,
     MoneyOf,
     Own,
+    Paged,
     Part,
     Related,
+    Row,
     Rows,
     Scope,
     Shape,
@@ -44,7 +49,7 @@ from api.reads.shapes import (
     ToOne,
     Whole,
 )
-from api.reads.view import Order, View
+from api.reads.view import Order, View, read_cursor, write_cursor
 from domain import kernel
 from domain.kernel import Forbidden, Language, Ref, may_read
 
@@ -427,6 +432,69 @@ async def _rows_of(
     for row in await context.rows(statement):
         groups.setdefault(row.get("listed_below"), []).append(source.target.build(row, view))
     return groups
+
+
+def paged_rows(rows: Rows, description: str, *inputs: Input, order: Order, kinds: Sequence[TypeEngine[Any]]) -> Any:
+    """A field with rows that a statement makes, in pages: `kinds` are the types of the order's keys."""
+    source = Paged(rows, order, kinds, inputs)
+
+    async def resolve(root: Any, info: Info, first: int, after: str | None = None, **given: Any) -> Connection[Any]:
+        context = info.context
+        check_size(context, first, "first")
+        begin = read_cursor(kinds, order, after) if after else None
+        values = {name: _put(source.inputs[name], value) for name, value in given.items()}
+        asked = _PagedRows(context, source, values)
+        same = (source, *((name, str(value)) for name, value in sorted(given.items())))
+        if not root.__dict__[source.name]:
+            return empty_connection(begins_after=begin is not None)
+
+        async def pages(parents: list[UUID]) -> Mapping[UUID, Page]:
+            groups = await asked.read(parents, first + 1, begin)
+            return {parent: Page(found[:first], len(found) > first) for parent, found in groups.items()}
+
+        return Connection(
+            listing=asked, begins_after=begin is not None, page=partial(context.load, (same, first, after), root.row_id, pages, Page()),
+            total=partial(context.load, (same, "total"), root.row_id, asked.count, 0),
+        )  # fmt: skip
+
+    return _declare(source, description, _taking(resolve, FIRST, AFTER, *(one.parameter for one in inputs)))
+
+
+@dataclass(frozen=True)
+class _PagedRows:
+    """The rows of a field for one reader and with some arguments."""
+
+    context: Context
+    source: Paged
+    given: Mapping[str, Any]
+
+    def _made(self, parents: Sequence[UUID], begin: Begin) -> FromClause:
+        scope = Scope(self.context.reader, self.context.language, lambda column: column.in_(parents))
+        return self.source.rows(scope, begin, **self.given).subquery()
+
+    async def read(self, parents: Sequence[UUID], limit: int, after: Sequence[Any] | None) -> dict[UUID, list[Found]]:
+        """The first rows below each object that come after some key values, at most `limit` of each: one statement."""
+        made = self._made(parents, Begin(after, limit if len(parents) == 1 else None))
+        view = self.source.target.view(made, self.context.reader, self.context.language)
+        order = view.order_by(self.source.order)
+        keys = [made.c[key.column].label(f"key_{at}") for at, key in enumerate(self.source.order.keys)]
+        rank = func.row_number().over(partition_by=made.c.parent, order_by=order).label("rank")
+        columns = [*self.source.target.select(view), *keys, made.c.parent.label("listed_below"), rank]
+        ranked = select(*columns).subquery()
+        groups: dict[UUID, list[Found]] = {}
+        for row in await self.context.rows(select(ranked).where(ranked.c.rank <= limit).order_by(ranked.c.rank)):
+            groups.setdefault(row["listed_below"], []).append((row, self.source.target.build(row, view)))
+        return groups
+
+    async def count(self, parents: list[UUID]) -> dict[UUID, int]:
+        """How many rows there are below each object."""
+        made = self._made(parents, Begin())
+        statement = select(made.c.parent, func.count().label("count")).group_by(made.c.parent)
+        return {row["parent"]: row["count"] for row in await self.context.rows(statement)}
+
+    def cursor(self, row: Row) -> str:
+        """The cursor of a row that was read."""
+        return write_cursor(self.source.order, [row[f"key_{at}"] for at in range(len(self.source.order.keys))])
 
 
 def alike(rows: Rows, most: int, description: str) -> Any:

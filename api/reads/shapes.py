@@ -49,6 +49,8 @@ class Source:
     """Where a field's value comes from; `bind` tells it the field that it stands for."""
 
     columns: tuple[str, ...] = ()
+    can_be_withheld = True
+    """Whether access declarations say who sees the field; else whoever sees the row does."""
     name: str
     declaration: StrawberryField
     owner: "Shape"
@@ -361,6 +363,29 @@ class Listed(Related):
         self.last = last
 
 
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Which rows of a page a statement may leave out: those not after some key values, those beyond so many a parent."""
+
+    after: Sequence[Any] | None = None
+    limit: int | None = None
+
+
+class Paged(Related):
+    """Rows that a statement makes, in pages; the statement is told where the page begins, so that it can look no further.
+
+    It makes those alone that its reader sees.
+    """
+
+    can_be_withheld = False
+
+    def __init__(self, rows: Rows, order: Order, kinds: Sequence[TypeEngine[Any]], inputs: Sequence[Input]) -> None:
+        self.rows = rows
+        self.order = order
+        self.kinds = kinds
+        self.inputs = {given.parameter.name: given for given in inputs}
+
+
 class Alike(Related):
     """Records of a type to which a statement leads: its column `other` holds their ids, in the order of ids."""
 
@@ -380,8 +405,7 @@ class Chosen(Related):
 # What a reader's role makes of a type costs milliseconds to write down and is the same for each of their requests.
 @lru_cache(maxsize=512)
 def _view(shape: "Shape", actor: Actor, language: Language) -> View:
-    table: FromClause = shape.model.__table__.alias()
-    return View(shape.model, shape.withheld, table, actor, language)
+    return shape.fresh_view(actor, language)
 
 
 @lru_cache(maxsize=512)
@@ -438,11 +462,16 @@ class Shape:
     @cached_property
     def withheld(self) -> dict[str, tuple[str, ...]]:
         """The fields that a role may be refused, those that can be null or empty, with the columns behind each."""
-        return {source.name: source.columns for source in self.sources if _can_be_withheld(source.declaration)}
+        masked = [source for source in self.sources if source.can_be_withheld and _can_be_empty(source.declaration)]
+        return {source.name: source.columns for source in masked}
 
     def view(self, actor: Actor, language: Language) -> View:
         """A reader's view of an alias of the table, the same one each time: one statement takes one view of a shape."""
         return _view(self, actor, language)
+
+    def fresh_view(self, actor: Actor, language: Language, table: FromClause | None = None) -> View:
+        """A reader's view of an alias of its own, or of a table that has the rows."""
+        return View(self.model, self.withheld, self.model.__table__.alias() if table is None else table, actor, language)
 
     def select(self, view: View) -> list[ColumnElement[Any]]:
         """Every expression that an object needs, labelled."""
@@ -458,7 +487,7 @@ class Shape:
         return found
 
 
-def _can_be_withheld(field: StrawberryField) -> bool:
+def _can_be_empty(field: StrawberryField) -> bool:
     definition = get_object_definition(field.type)
     is_connection = definition is not None and definition.name == "Connection"
     return isinstance(field.type, StrawberryOptional | StrawberryList) or is_connection

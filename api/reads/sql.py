@@ -89,6 +89,18 @@ class _PostgreSQLWritten(_Written, PGCompiler_asyncpg):
 
 
 class _SQLiteWritten(_Written, SQLiteCompiler):
+    """Says lookups apart, ahead of the statement: the stack of SQLite's parser does not hold many within each other."""
+
+    def lookups(self) -> dict[str, str]:
+        """The names of the lookups by their text."""
+        return self.__dict__.setdefault("_lookups", {})
+
+    def apart(self, element: Any, **options: Any) -> str:
+        """A lookup's condition, by the name under which it is said ahead."""
+        text = self.process(element.inner)
+        name = self.lookups().setdefault(text, f"seen_{len(self.lookups()) + 1}")
+        return f"EXISTS (SELECT 1 FROM {name} WHERE {name}.key = {self.process(element.match, **options)})"
+
     def place(self, number: int, kind: TypeEngine[Any]) -> str:
         return f"?{number}"
 
@@ -116,9 +128,17 @@ def write(statement: Select[Any], find_slot: FindSlot, *, embedded: bool) -> Wri
     """The statement for SQLite (`embedded`) or PostgreSQL."""
     dialect: Any = _SQLite() if embedded else _PostgreSQL()  # type: ignore[no-untyped-call]
     dialect.find_slot = find_slot
-    beyond = {"schema_translate_map": {"sortie_rules": None}, "render_schema_translate": True} if embedded else {}
-    compiled: Any = statement.compile(dialect=dialect, **beyond)
-    return Written(str(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values()))
+    if embedded:
+        # SQLite has no wall: what lies beyond it are the tables themselves.
+        dialect.identifier_preparer.schema_for_object = lambda _table: None
+    compiled: Any = statement.compile(dialect=dialect)
+    return Written(_ahead(compiled) + str(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values()))
+
+
+def _ahead(compiled: Any) -> str:
+    lookups = compiled.lookups() if isinstance(compiled, _SQLiteWritten) else {}
+    said = [f"{name} AS NOT MATERIALIZED ({text})" for text, name in lookups.items()]
+    return f"WITH {', '.join(said)} " if said else ""
 
 
 def _filled(found: Slot, kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:

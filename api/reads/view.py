@@ -103,7 +103,7 @@ class View:
         """Whether a column, as the reader sees it, can be null."""
         owner = field or self._field_of(name)
         hidden = owner in self.withheld and not isinstance(self.sees(owner), True_)
-        return hidden or bool(self.table.c[name].nullable)
+        return hidden or bool(getattr(self.table.c[name], "nullable", True))
 
     def order_by(self, order: Order) -> list[ColumnElement[Any]]:
         """The order's clauses; NULLS LAST only where nulls can be, so that plain indexes serve."""

@@ -26,7 +26,7 @@ from domain.people.passwords import check_password, hashed, normal_password, set
 from domain.people.places import add_brand, add_territory, find_brand, find_territory, with_descendants
 from domain.people.sellers import check_seller, with_ancestors
 from domain.people.sessions import begin_session, end_session, session_of
-from domain.people.sign_in import NOBODY, reaches_of, sign_in, standing, user_id_of
+from domain.people.sign_in import NOBODY, epoch_of, reaches_of, sign_in, standing, user_id_of
 from domain.people.users import add_user, disable_user, enable_user, normal_email, update_user, user_of
 
 __all__ = [
@@ -34,5 +34,5 @@ __all__ = [
     "SignInSession", "Territory", "User", "accounts_named", "add_brand", "add_service_key", "add_territory", "add_user", "begin_session",
     "check_password", "check_seller", "days_of_use", "directory", "disable_user", "enable_user", "end_session", "find_brand", "find_territory", "give_role", "grant_role", "grants_in",
     "hashed", "key_presented", "key_used", "keys_of", "normal_email", "normal_password", "reaches_of", "revoke_role", "revoke_service_key",
-    "role_codes", "session_of", "set_password", "sign_in", "standing", "update_user", "user_id_of", "user_of", "with_ancestors", "with_descendants",
+    "epoch_of", "role_codes", "session_of", "set_password", "sign_in", "standing", "update_user", "user_id_of", "user_of", "with_ancestors", "with_descendants",
 ]  # fmt: skip

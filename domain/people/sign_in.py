@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.kernel import Actor, ActorKind, Reach, Role, Scope, Text, Unauthenticated
+from domain.kernel import Actor, ActorKind, Reach, Role, Scope, Text, Unauthenticated, beyond
 from domain.people.model import RoleGrant, SignInSession, Territory, User
 from domain.people.places import with_descendants
 from domain.people.users import normal_email
@@ -21,6 +21,14 @@ _STANDING = select(User.auth_epoch).where(User.id == bindparam("id"), User.disab
 _IN_SESSION = _STANDING.where(
     exists().where(SignInSession.id == bindparam("session"), SignInSession.user_id == User.id)
 )
+
+
+def epoch_of(user_id: ColumnElement[UUID], session_id: ColumnElement[UUID]) -> ScalarSelect[int]:
+    """The epoch of a user who may be here now, by the session that they came with where there is one; null for any other."""
+    user, session = beyond(User).alias(), beyond(SignInSession).alias()
+    lasts = exists().where(session.c.id == session_id, session.c.user_id == user.c.id)
+    here = select(user.c.auth_epoch).where(user.c.id == user_id, user.c.disabled_at.is_(None))
+    return here.where(session_id.is_(None) | lasts).scalar_subquery()
 
 
 async def standing(connection: AsyncConnection, user_id: UUID, session_id: UUID | None = None) -> int | None:
