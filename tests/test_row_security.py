@@ -25,11 +25,13 @@ from domain.kernel import (
     Reach,
     Role,
     access,
+    beyond,
     load,
     new_id,
     reader,
     row_security,
     rows_visible,
+    totals_visible,
 )
 from domain.people import Brand, Territory, User
 from migrations import objects
@@ -141,6 +143,64 @@ async def test_what_declares_no_access_is_out_of_reach(company: Database) -> Non
         async with company.read(lei) as connection:
             with pytest.raises(DBAPIError, match="permission denied"):
                 await connection.execute(text(f"SELECT 1 FROM {table}"))
+
+
+ENUMS = {("knowledge_items", "state"), ("generations", "disposition"), ("generations", "subject_kind")}
+"""What rules look up in other tables beside ids."""
+
+
+def beyond_models() -> list[type[Base]]:
+    return [mapper.class_ for mapper in Base.registry.mappers if mapper.class_.__beyond__]
+
+
+async def check_what_is_beyond(database: Database) -> None:
+    nobody = Actor(ActorKind.USER)
+    declaring = beyond_models()
+    assert {Account, Opportunity, User} < set(declaring)
+    for model in declaring:
+        names = sorted(beyond(model).c.keys())
+        assert set(names) >= {key.name for key in model.__table__.primary_key} | model.__beyond__
+        async with database.read(SYSTEM) as connection:
+            whole = (await connection.execute(select(*(model.__table__.c[name] for name in names)))).all()
+        async with database.read(nobody) as connection:
+            found = (await connection.execute(select(*(beyond(model).c[name] for name in names)))).all()
+        assert sorted(map(repr, found)) == sorted(map(repr, whole)), model
+
+
+async def test_what_is_declared_is_read_beyond_the_wall(company: Database) -> None:
+    await check_what_is_beyond(company)
+
+
+async def test_where_there_is_no_wall_the_tables_themselves_are_beyond_it(sqlite_database: Database) -> None:
+    await load_demo(sqlite_database, progress=lambda _done, _total: None)
+    await check_what_is_beyond(sqlite_database)
+
+
+async def test_totals_are_the_same_beyond_the_wall(company: Database) -> None:
+    deals = beyond(Opportunity).alias()
+    counts = set()
+    for who, actor in (await everybody(company)).items():
+        async with company.read(SYSTEM) as connection:
+            counted = set(
+                (await connection.execute(select(Opportunity.id).where(totals_visible(Opportunity, actor)))).scalars()
+            )
+        async with company.read(actor) as connection:
+            rows = await connection.execute(select(deals.c.id).where(totals_visible(Opportunity, actor, deals)))
+            assert set(rows.scalars()) == counted, who
+        counts.add(len(counted))
+    assert len(counts) > 3
+
+
+async def test_a_view_of_the_rules_has_ids_and_what_is_declared_alone(company: Database) -> None:
+    told = text(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'sortie_rules'"
+    )
+    async with company.read(SYSTEM) as connection:
+        columns = (await connection.execute(told)).all()
+    declared_beyond = {model.__tablename__: beyond(model).c.keys() for model in beyond_models()}
+    words = {(table, name) for table, name, kind in columns if kind not in {"uuid", "boolean"}}
+    assert {(table, name) for table, name in words if name not in declared_beyond.get(table, ())} <= ENUMS
+    assert not {name for _, name, _ in columns} & {"secret_hash", "email", "name", "value", "words"}
 
 
 async def test_a_reader_cannot_write(company: Database) -> None:

@@ -82,6 +82,7 @@ class Account(Record):
 
     __tablename__ = "accounts"
     __searched__ = found_by("name", domain="domain")
+    __beyond__ = frozenset({"merged_into_id"})
     __access__ = Access(
         {
             Role.REP: Sight(Owned() | Member("AccountTeamMember", "account_id"), ACCOUNT_FIELDS),
@@ -149,6 +150,7 @@ class Contact(Record):
 
     __tablename__ = "contacts"
     __searched__ = found_by("name", title="title")
+    __beyond__ = frozenset({"merged_into_id"})
     __person__ = "id"
     __access__ = Access(
         {

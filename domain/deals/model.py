@@ -119,6 +119,7 @@ class Opportunity(Record):
     """One qualified potential deal with an amount and a date."""
 
     __tablename__ = "opportunities"
+    __beyond__ = frozenset({"stage_id", "currency", "amount_minor"})
     __searched__ = found_by("name")
     __access__ = Access(
         {

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 import orjson
@@ -12,7 +12,9 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     FromClause,
+    Select,
     SQLColumnExpression,
+    String,
     TypeDecorator,
     Uuid,
     and_,
@@ -23,9 +25,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy import (
-    Text as TextType,
-)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -34,7 +33,7 @@ from sqlalchemy.types import TypeEngine
 
 from domain.kernel.actors import Actor, Reach, Role
 from domain.kernel.errors import NotFound, StaleVersion, Text
-from domain.kernel.reader import sees
+from domain.kernel.reader import SCHEMA, lookup, sees
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -55,12 +54,12 @@ class Rule(Protocol):
 class Ids(TypeDecorator[list[UUID]]):
     """Any number of ids as one value: an array on PostgreSQL, JSON with the digits that SQLite stores of them there."""
 
-    impl = TextType
+    impl = String
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the database's own form."""
-        return dialect.type_descriptor(ARRAY(Uuid()) if dialect.name == "postgresql" else TextType())
+        return dialect.type_descriptor(ARRAY(Uuid()) if dialect.name == "postgresql" else String())
 
     def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
         """Write the ids for SQLite."""
@@ -69,15 +68,21 @@ class Ids(TypeDecorator[list[UUID]]):
         return orjson.dumps([id.hex for id in value]).decode()
 
 
-class Among(FunctionElement[bool]):
-    """The condition that a column holds one of some ids, which are one parameter however many they are."""
+class _Condition(FunctionElement[bool]):
+    """A condition that the databases write differently."""
 
     type = Boolean()
     inherit_cache = True
 
-    def self_group(self, against: Any = None) -> "Among":
+    def self_group(self, against: Any = None) -> Self:
         """Stand as it is: SQLite would compare a condition with 1, which no index answers."""
         return self
+
+
+class Among(_Condition):
+    """The condition that a column holds one of some ids, which are one parameter however many they are."""
+
+    inherit_cache = True
 
 
 @compiles(Among)
@@ -97,8 +102,41 @@ def among(column: SQLColumnExpression[Any], ids: Iterable[UUID]) -> ColumnElemen
     return Among(column, bindparam(None, sorted(ids), type_=Ids()))
 
 
+class Leads(_Condition):
+    """The condition that a column leads to a row of another table on which some conditions hold.
+
+    A writer of SQL that cannot nest such lookups without end may say `inner`, the keys of all those rows, elsewhere.
+    """
+
+    inherit_cache = True
+    match: ColumnElement[Any]
+    inner: Select[Any]
+
+
+@compiles(Leads)
+def _leads(element: Leads, compiler: SQLCompiler, **options: Any) -> str:
+    apart = getattr(compiler, "apart", None)
+    if apart is not None:
+        return str(apart(element, **options))
+    (found,) = element.clauses
+    return str(compiler.process(found, **options))
+
+
+def leads(
+    table: FromClause, match: ColumnElement[Any], key: ColumnElement[Any], *conditions: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """The condition that a column of a table leads to a row with that key on which the conditions hold."""
+    found = Leads(exists(select(1).where(key == match, *conditions).correlate(table)))
+    found.match, found.inner = match, select(key.label("key")).where(*conditions).correlate(None)
+    return found
+
+
 SUBJECTS = ("Account", "Contact", "Lead", "Opportunity")
 """The records of which a `subject_kind` and `subject_id` may speak that hang on an account or are one."""
+
+
+CONTEXT = ("id", "account_id", "brand_id", "contact_id", "subject_kind", "subject_id", "merged_into_id")
+"""The columns by which rows hang on an account."""
 
 
 def in_context(table: FromClause, reach: Reach) -> ColumnElement[bool] | None:
@@ -118,7 +156,7 @@ def in_context(table: FromClause, reach: Reach) -> ColumnElement[bool] | None:
 def _hanging(table: FromClause, of: str, ids: frozenset[UUID]) -> ColumnElement[bool] | None:
     """Rows whose account has one of the ids in its column `of`; a row's own brand comes before its account's."""
     columns = table.c
-    if of in columns and (of == "brand_id" or _name(table) == "accounts"):
+    if of in columns and (of == "brand_id" or _source(table).name == "accounts"):
         return among(columns[of], ids)
     if of == "id" and "account_id" in columns:
         return among(columns.account_id, ids)
@@ -138,15 +176,29 @@ def _hanging(table: FromClause, of: str, ids: frozenset[UUID]) -> ColumnElement[
 def _parent_hangs(
     table: FromClause, column: ColumnElement[Any], parent: str, of: str, ids: frozenset[UUID]
 ) -> ColumnElement[bool]:
-    alias = entity(parent).__table__.alias()
+    alias = _beside(table, entity(parent))
     hangs = _hanging(alias, of, ids)
-    return exists(select(1).where(alias.c.id == column, true() if hangs is None else hangs).correlate(table))
+    return leads(table, column, alias.c.id, true() if hangs is None else hangs)
 
 
-def _name(table: FromClause) -> str:
-    """The name of the table from which the rows come, through aliases and subqueries."""
+def _source(table: FromClause) -> Any:
+    """The table from which the rows come, through aliases and subqueries."""
     (column,) = table.c.id.base_columns
-    return str(column.table.name)
+    return column.table
+
+
+def _beside(table: FromClause, model: "type[Base]") -> FromClause:
+    """The rows of another class for a lookup, on the same side of the wall as the table that asks."""
+    return (lookup(model) if _source(table).schema == SCHEMA else model.__table__).alias()
+
+
+def _named(rule: object) -> set[str]:
+    """What a rule says of its own table's columns, and other words."""
+    words = set()
+    for part in vars(rule).values():
+        for inner in part if isinstance(part, tuple) else (part,):
+            words |= {inner} if isinstance(inner, str) else _named(inner) if hasattr(inner, "clause") else set()
+    return words
 
 
 def _narrowed(table: FromClause, reach: Reach, rows: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -224,11 +276,8 @@ class Member(_Combinable):
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Look the user up among the team's rows."""
-        team = entity(self.team).__table__.alias()
-        on_it = exists(
-            select(1).where(team.c[self.column] == table.c.id, team.c.user_id == actor.user_id).correlate(table)
-        )
-        return _held(table, reach, on_it)
+        team = _beside(table, entity(self.team))
+        return _held(table, reach, leads(table, table.c.id, team.c[self.column], team.c.user_id == actor.user_id))
 
 
 @dataclass(frozen=True)
@@ -245,10 +294,8 @@ class Through(_Combinable):
         rule = self.rule or declared(parent).rule(reach.role)
         if rule is None:
             return false()
-        alias = parent.__table__.alias()
-        return exists(
-            select(1).where(alias.c.id == table.c[self.column], rule.clause(alias, reach, actor)).correlate(table)
-        )
+        alias = _beside(table, parent)
+        return leads(table, table.c[self.column], alias.c.id, rule.clause(alias, reach, actor))
 
 
 @dataclass(frozen=True)
@@ -264,10 +311,8 @@ class HasChild(_Combinable):
         rule = declared(child).rule(reach.role)
         if rule is None:
             return false()
-        alias = child.__table__.alias()
-        return exists(
-            select(1).where(alias.c[self.column] == table.c.id, rule.clause(alias, reach, actor)).correlate(table)
-        )
+        alias = _beside(table, child)
+        return leads(table, table.c.id, alias.c[self.column], rule.clause(alias, reach, actor))
 
 
 @dataclass(frozen=True)
@@ -336,6 +381,11 @@ class Access:
         """The fields that a role sees on rows which it sees."""
         sight = self._sights.get(role)
         return frozenset() if sight is None else sight.fields
+
+    def columns(self, table: FromClause) -> frozenset[str]:
+        """The columns of the class's own table that its rules name."""
+        rules = [*(sight.rows for sight in self._sights.values()), *self._totals.values()]
+        return frozenset(CONTEXT).union(*map(_named, rules)) & frozenset(table.c.keys())
 
     def all_fields(self) -> frozenset[str]:
         """Every field that any role sees."""

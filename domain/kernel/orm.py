@@ -69,6 +69,8 @@ class Base(DeclarativeBase):
 
     __access__: ClassVar[Access | None] = None
     """Who sees which rows and fields; None: no reader reaches the class but through code of its room."""
+    __beyond__: ClassVar[frozenset[str]] = frozenset()
+    """Columns that code which itself decides for whom reads beyond the wall of row security: see `reader.beyond`."""
     __unledgered__: ClassVar[str | None] = None
     """Why changes of this class need no ledger note; None: they need one."""
     __aggregate__: ClassVar[tuple[str, str] | None] = None

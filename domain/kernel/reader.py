@@ -4,14 +4,17 @@ What that role may see is the matter of `row_security`.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, FromClause, func, text
+from sqlalchemy import Column, ColumnElement, FromClause, MetaData, Table, func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.kernel.actors import Actor
+
+if TYPE_CHECKING:
+    from domain.kernel.orm import Base
 
 READER, SCHEMA, SETTING = "sortie_reader", "sortie_rules", "sortie.actor"
 
@@ -48,3 +51,35 @@ def sees(table: FromClause, actor: Actor, id: UUID | None) -> ColumnElement[bool
     """The condition that the policies let the actor see a row, for a statement of a connection that they do not bind."""
     found: ColumnElement[bool] = getattr(getattr(func, SCHEMA), f"sees_{table}")(id, words(actor))
     return found
+
+
+# ---- beyond the wall -------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def beyond(model: "type[Base]") -> FromClause:
+    """The class's rows beyond the wall: its key, the columns of `__beyond__` and those by which its access rules go.
+
+    On PostgreSQL it is a view of the rules' schema, on SQLite the table itself. Who reads it decides for whom.
+    """
+    return _clause(model, columns_beyond(model))
+
+
+@lru_cache
+def lookup(model: "type[Base]") -> FromClause:
+    """The class's rows beyond the wall as its access rules look them up."""
+    return _clause(model, frozenset(model.__table__.c.keys()))
+
+
+def _clause(model: "type[Base]", names: frozenset[str]) -> FromClause:
+    columns = [Column(one.key, one.type) for one in model.__table__.c if one.key in names]
+    return Table(model.__tablename__, MetaData(), *columns, schema=SCHEMA)
+
+
+def columns_beyond(model: "type[Base]") -> frozenset[str]:
+    """The columns of a class that its view in the rules' schema has for those who read beyond the wall; none without `__beyond__`."""
+    if not model.__beyond__:
+        return frozenset()
+    own = model.__table__
+    named = frozenset() if model.__access__ is None else model.__access__.columns(own)
+    return frozenset(key.key for key in own.primary_key) | {"id"} & set(own.c.keys()) | model.__beyond__ | named

@@ -20,7 +20,7 @@ from domain.kernel.access import Access, Rule, declared
 from domain.kernel.actors import Actor, ActorKind, Reach, Role
 from domain.kernel.errors import Text, Unavailable
 from domain.kernel.orm import Base
-from domain.kernel.reader import READER, SCHEMA, SETTING, bound
+from domain.kernel.reader import READER, SCHEMA, SETTING, bound, columns_beyond
 
 USER, TERRITORY, BRAND, ACCOUNT = (UUID(int=(0xA11CE << 64) + number) for number in range(4))
 """What stands for the actor's user, territories, brands and accounts while a rule is compiled."""
@@ -96,11 +96,11 @@ class Wall:
         return cls(table, policy.replace("the_row.", f"{table}."), function)
 
 
-def _clauses(model: type[Base]) -> dict[tuple[str, str], set[Role]]:
-    """Every role's rule in every kind of context; roles whose rules read the same stand together."""
+def _clauses(model: type[Base], *, totals: bool = False) -> dict[tuple[str, str], set[Role]]:
+    """Every role's rule (or that for totals) in every kind of context; roles whose rules read the same stand together."""
     clauses: dict[tuple[str, str], set[Role]] = {}
-    for role in declared(model):
-        rule = declared(model).rule(role)
+    for role in Role:
+        rule = (declared(model).totals_rule if totals else declared(model).rule)(role)
         if rule is not None:
             for accounts, brands in product((False, True), repeat=2):
                 bounded = bound(accounts, brands)
@@ -160,11 +160,12 @@ def _filled(clause: str, named: dict[UUID, str]) -> str:
 def script() -> list[str]:
     """The statements that put up the wall, in their order."""
     walls = [Wall.of(model) for model in protected()]
-    said = "\n".join(part for wall in walls for part in (wall.policy, wall.function))
+    said = [part for wall in walls for part in (wall.policy, wall.function)]
+    said += [clause for model in protected() if model.__beyond__ for clause, _ in _clauses(model, totals=True)]
     return [
         f"CREATE SCHEMA {SCHEMA}",
         *(statement for statement in _FUNCTIONS.split(";\n") if statement.strip()),
-        *_views(said),
+        *_views("\n".join(said)),
         f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {READER}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {READER}",
         *(wall.function for wall in walls),
@@ -173,17 +174,18 @@ def script() -> list[str]:
 
 
 def _views(conditions: str) -> Iterator[str]:
-    """What rules look up in other tables: their ids and owners alone, read with the owner's rights.
+    """What rules look up in other tables, their ids and owners, and what is declared to be read beyond the wall.
 
-    Were the tables themselves read, each lookup would ask their own policies, which lead back here.
+    All with the owner's rights: were the tables themselves read, each lookup would ask their own policies, which lead back here.
     """
-    columns: dict[str, set[str]] = {}
+    models = [mapper.class_ for mapper in Base.registry.mappers]
+    columns: dict[str, set[str]] = {m.__tablename__: set(columns_beyond(m)) for m in models if m.__beyond__}
     aliased = re.findall(rf"{SCHEMA}\.(\w+) AS (\w+)", conditions)
     for table in Base.metadata.tables:
         names = {f"{SCHEMA}.{table}", *(alias for of, alias in aliased if of == table)}
         found = re.findall(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\.(\w+)", conditions)
         if found:
-            columns[table] = {"id", *found}
+            columns.setdefault(table, set()).update({"id"}, found)
     for table, names in columns.items():
         yield f"CREATE VIEW {SCHEMA}.{table} AS SELECT {', '.join(sorted(names))} FROM {table}"
 
@@ -205,9 +207,18 @@ def _put_up(wall: Wall) -> Iterator[str]:
 def digest() -> str:
     """The fingerprint of all that makes the wall: declarations, columns, and the code of the rules."""
     models = [(model.__tablename__, model.__table__.c.keys(), _said(declared(model))) for model in protected()]
-    modules = sorted({__name__, *(name for _, _, rules in models for rule in rules for name in _modules(rule))})
+    beyond = sorted(
+        (mapper.class_.__tablename__, *sorted(mapper.class_.__beyond__)) for mapper in Base.registry.mappers
+    )
+    modules = sorted(
+        {
+            __name__,
+            columns_beyond.__module__,
+            *(name for _, _, rules in models for rule in rules for name in _modules(rule)),
+        }
+    )
     code = [Path(str(sys.modules[name].__file__)).read_bytes() for name in modules]
-    return hashlib.sha256(repr(models).encode() + b"".join(code)).hexdigest()
+    return hashlib.sha256(repr((models, beyond)).encode() + b"".join(code)).hexdigest()
 
 
 def _said(access: Access) -> dict[Rule, list[Role]]:

@@ -10,6 +10,8 @@ import orjson
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from domain.kernel.reader import SCHEMA
+
 T = TypeVar("T")
 
 PRAGMAS = (
@@ -202,7 +204,8 @@ def open_engine(url: str, *, writing: bool, pool_size: int, lock_timeout_seconds
         return Connection(file, writing=writing, timeout=lock_timeout_seconds)
 
     engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads, connect_args={"async_creator_fn": connect}
+        url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads, connect_args={"async_creator_fn": connect},
+        execution_options={"schema_translate_map": {SCHEMA: None}},
     )  # fmt: skip
 
     @event.listens_for(engine.sync_engine, "begin")

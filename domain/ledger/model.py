@@ -24,6 +24,9 @@ class AuditEvent(Base):
     """One thing that somebody did, with a digest over all of it; sealed once it is a leaf of the Merkle tree."""
 
     __tablename__ = "audit_events"
+    __beyond__ = frozenset({
+        "seq", "at", "actor_kind", "actor_id", "actor_name", "on_behalf_of_id", "action", "subject_kind", "subject_id", "detail",
+    })  # fmt: skip
     __unledgered__ = "it is the ledger"
     __stays__ = "what was noted stays as it was sealed"
     __access__ = Access(

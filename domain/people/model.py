@@ -19,6 +19,7 @@ class User(Record):
     """One person who signs in, or another system that comes with keys of its own."""
 
     __tablename__ = "users"
+    __beyond__ = frozenset({"auth_epoch", "disabled_at"})
     __access__ = Access(
         sights(OTHERS, Everyone(), USER_FIELDS)
         | sights(KEEPERS, Everyone(), USER_FIELDS | {"disabled_at", "service_keys"})
@@ -65,6 +66,7 @@ class RoleGrant(Record):
     """A role of a user, in a territory and brand, on one account, or everywhere, from one instant to another."""
 
     __tablename__ = "role_grants"
+    __beyond__ = frozenset({"user_id", "role", "valid_from", "valid_to"})
     __aggregate__ = ("User", "user_id")
     __access__ = Access(sights(OTHERS, Owned("user_id"), GRANT_FIELDS) | sights(KEEPERS, Everyone(), GRANT_FIELDS))
 
@@ -94,6 +96,7 @@ class SignInSession(Base):
     """One browser in which a user is signed in, known by the hash of the secret in its cookie."""
 
     __tablename__ = "sign_in_sessions"
+    __beyond__ = frozenset({"user_id"})
     __unledgered__ = "a session's secret has no place in a log, and its end is a matter of hours"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -132,6 +135,7 @@ class KeySecret(Base):
     """What proves a service key, hashed, and the last day on which somebody came with it."""
 
     __tablename__ = "service_key_secrets"
+    __beyond__ = frozenset({"last_used_on"})
     __unledgered__ = "a hash has no place in a log, and the use of a key changes nothing"
 
     key_id: Mapped[UUID] = mapped_column(ForeignKey("service_keys.id"), primary_key=True)
