@@ -22,6 +22,7 @@ from api.limits import Kept, Limits, first_excess
 from api.reads import sql
 from api.reads.arguments import Outlines, plain_variables
 from api.reads.compiler import Asking, Compiler, Draft, Finish, NotCompiled
+from api.standing import Standing, StandingChanged
 from domain import people
 from domain.kernel import Actor, ActorKind, Database, ErrorCode, Reach, Role, SalesError, Scope
 from domain.kernel.reader import SETTINGS, settings
@@ -36,19 +37,6 @@ STAND_IN = 0xA11CE << 64
 REFUSED = (asyncpg.DataError,)
 """What the database says of a value that may not be null and is, and of values that do not fit."""
 DRIVER_ERRORS = (asyncpg.PostgresError, sqlite3.Error)
-
-
-class StandingChanged(Exception):
-    """The user's grants, keys or standing have changed since the edge remembered them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the edge remembers of a user, for a statement to prove: the session by which they came, and the epoch."""
-
-    user_id: UUID
-    session_id: UUID | None
-    epoch: int
 
 
 @dataclass(slots=True)

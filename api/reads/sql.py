@@ -132,13 +132,19 @@ def write(statement: Select[Any], find_slot: FindSlot, *, embedded: bool) -> Wri
         # SQLite has no wall: what lies beyond it are the tables themselves.
         dialect.identifier_preparer.schema_for_object = lambda _table: None
     compiled: Any = statement.compile(dialect=dialect)
-    return Written(_ahead(compiled) + str(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values()))
+    return Written(_with_lookups(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values()))
 
 
-def _ahead(compiled: Any) -> str:
+def _with_lookups(compiled: Any) -> str:
+    text = str(compiled)
     lookups = compiled.lookups() if isinstance(compiled, _SQLiteWritten) else {}
-    said = [f"{name} AS NOT MATERIALIZED ({text})" for text, name in lookups.items()]
-    return f"WITH {', '.join(said)} " if said else ""
+    if not lookups:
+        return text
+    said = ", ".join(f"{name} AS NOT MATERIALIZED ({lookup})" for lookup, name in lookups.items())
+    recursive = "WITH RECURSIVE "
+    if text.startswith(recursive):
+        return f"{recursive}{said}, {text.removeprefix(recursive)}"
+    return f"WITH {said} {text}"
 
 
 def _filled(found: Slot, kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:
