@@ -41,7 +41,7 @@ from domain.kernel.errors import (
 )
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found_by
-from domain.kernel.reader import beyond
+from domain.kernel.reader import SETTINGS, beyond, settings
 from domain.kernel.uow import (
     Database,
     Note,
@@ -57,8 +57,8 @@ from domain.kernel.uow import (
 from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
-    "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
+    "ERASED", "PERSONAL", "SETTINGS", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
-    "among", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "sights", "totals_visible", "unavailable", "utc_now", "words",
+    "among", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "settings", "sights", "totals_visible", "unavailable", "utc_now", "words",
 ]  # fmt: skip

@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 READER, SCHEMA, SETTING = "sortie_reader", "sortie_rules", "sortie.actor"
 
+SETTINGS = (SETTING,)
+"""The names of what a transaction says of who asks."""
 _ENTER = text(f"SELECT set_config('role', '{READER}', true), set_config('{SETTING}', :actor, true)")
 
 
 async def enter(connection: AsyncConnection, actor: Actor) -> None:
     """Have the rest of the transaction see what the actor may see, in one round trip."""
     await connection.execute(_ENTER, {"actor": words(actor)})
+
+
+def settings(actor: Actor) -> tuple[str, ...]:
+    """The values of `SETTINGS` for an actor."""
+    return (words(actor),)
 
 
 @lru_cache(maxsize=4096)
