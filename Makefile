@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash bench ide clean
+.PHONY: help run test check fix revision fuzz crash bench bench-growth ide clean
 
 help: ## Say what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 # The stamp names the Python and the dependencies that were installed; a change of either installs again.
 $(STAMP): pyproject.toml
@@ -47,8 +47,12 @@ fuzz: $(STAMP) ## Put documents drawn from the schema to a real server for two m
 crash: $(STAMP) ## Kill the server 20 times among 10,000 writes on both databases, and tamper with the ledger
 	@$(BIN)/python -m bench.crash $(ARGS)
 
-bench: $(STAMP) ## Measure speed and print it beside its thresholds
+bench: $(STAMP) ## Measure speed beside PostGraphile and on SQLite: 20 minutes, two cores; installs wrk and the peer
+	@$(BIN)/python -m bench.reads $(ARGS)
 	@$(BIN)/python -m bench.answers
+
+bench-growth: $(STAMP) ## Measure the reads among 10 thousand to 10 million activities and draw docs/growth.svg
+	@$(BIN)/python -m bench.growth $(ARGS)
 
 ide: ## Build the page at GET /graphql again (needs Node.js; its result is committed)
 	@cd api/ide && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build

@@ -63,12 +63,17 @@ def run(environment: dict[str, str], *words: str) -> str:
     ).stdout.strip()
 
 
-@contextmanager
-def server(home: Path) -> Iterator[Client]:
-    """A server on a fresh demo company, with every passage embedded."""
+def link_model(home: Path) -> None:
+    """Have the embedding model in a new home, if it was made ready before."""
     model = Path(os.environ.get("SORTIE_HOME", "var")) / "model"
     if model.exists():
         (home / "model").symlink_to(model.resolve())
+
+
+@contextmanager
+def server(home: Path) -> Iterator[Client]:
+    """A server on a fresh demo company, with every passage embedded."""
+    link_model(home)
     environment = os.environ | {"SORTIE_HOME": str(home), "SORTIE_ANSWERS_PER_HOUR": "100000"}
     run(environment, "migrate")
     run(environment, "demo")

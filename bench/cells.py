@@ -40,6 +40,7 @@ class Cell:
     target: Target
     lines: Sequence[Line]
     answer: Answer
+    connections: int = CONNECTIONS
     rps: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
@@ -51,13 +52,17 @@ class Cell:
         """The median of a figure over the repeats."""
         return float(statistics.median(getattr(self, figure)))
 
+    def warm_up(self, seconds: int, folder: Path) -> None:
+        """Load the server and forget what that cost."""
+        Cell(self.target, self.lines, self.answer, self.connections).run(seconds, folder)
+
     def run(self, seconds: int, folder: Path) -> None:
         """Load the server for some seconds and take what that cost; check requests afterwards."""
         file = folder / "requests.txt"
         file.write_bytes(b"\n".join(token.encode() + b"\t" + body for token, body in self.lines))
         number = f"{next(_RUNS)}-{time.time_ns()}"
         before, database_before = self.target.cpu_seconds(), self.target.database_seconds()
-        rps, p50, p99, requests, failed = _wrk(self.target.port, seconds, file, number)
+        rps, p50, p99, requests, failed = _wrk(self.target.port, self.connections, seconds, file, number)
         used, database_used = self.target.cpu_seconds() - before, self.target.database_seconds() - database_before
         self.rps.append(rps)
         self.p50_ms.append(p50)
@@ -67,8 +72,8 @@ class Cell:
         self.errors += int(failed) + len(check(self.target, self.lines[:CHECKED], self.answer))
 
 
-def _wrk(port: int, seconds: int, file: Path, number: str) -> tuple[float, ...]:
-    command = ["taskset", "-c", str(OTHER_CPU), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "20s"]
+def _wrk(port: int, connections: int, seconds: int, file: Path, number: str) -> tuple[float, ...]:
+    command = ["taskset", "-c", str(OTHER_CPU), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s"]
     script = ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{port}", "--", str(file), number]
     done = subprocess.run([*command, *script], capture_output=True, text=True, check=True)
     found = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 STAGES = ("PROSPECT", "QUALIFIED", "PROPOSAL", "NEGOTIATION", "WON", "LOST")
-USERS, REQUESTS = 200, 1_000
+REQUESTS = 1_000
 KINDS = ("CALL", "EMAIL", "MEETING", "NOTE")
 USER, OPPORTUNITY = 1, 9
 """The kinds of ids in sortie.sql."""
@@ -87,8 +87,9 @@ def _of_one(deals: Sequence[Deal]) -> Iterator[Request]:
 
 
 def _of_many(deals: Sequence[Deal]) -> Iterator[Request]:
+    owners = sorted({deal.owner for deal in deals})
     for at in range(len(deals)):
-        owner, stage = 1 + at % USERS, STAGES[at // USERS % len(STAGES)]
+        owner, stage = owners[at % len(owners)], STAGES[at // len(owners) % len(STAGES)]
         yield Request(owner, {"stage": stage, "owner": global_id(USER, owner)}, {"stage": stage, "owner": owner})
 
 

@@ -1,7 +1,6 @@
 """A PostgreSQL of one run alone, on one core, with the dataset in Sortie's tables and in the peer's."""
 
 import os
-import secrets
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Home, cpu_seconds, ended_seconds
+from bench.served import production
 
 HERE = Path(__file__).parent
 SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
 """What a machine of this size is given; all else, fsync too, is as it comes."""
 ACCOUNTS = 10_000
 """A hundred activities each: a million."""
+
+UNCHECKED = ("SET session_replication_role = replica",)
+"""Foreign keys are not asked row by row: the dataset is made so that they hold."""
 
 Say = Callable[[str], None]
 
@@ -43,7 +46,12 @@ class Cluster:
 
     def create(self, database: str) -> None:
         """Have an empty database of that name."""
-        self.run("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", f"CREATE DATABASE {database}")
+        self.drop(database)
+        self.run("postgres", f"CREATE DATABASE {database}")
+
+    def drop(self, database: str) -> None:
+        """Have no database of that name."""
+        self.run("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
     def pin(self, cpu: int) -> None:
         """Have it run on one core, with all processes that it starts from now on."""
@@ -52,7 +60,11 @@ class Cluster:
 
     def cpu_seconds(self) -> float:
         """The processor time of all its processes, of those too that have ended."""
-        return ended_seconds(self._server.get_pid()) + sum(cpu_seconds(pid) for pid in self._processes())
+        while True:
+            try:
+                return ended_seconds(self._server.get_pid()) + sum(cpu_seconds(pid) for pid in self._processes())
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # one has ended since they were listed
 
     def _processes(self) -> list[int]:
         main = self._server.get_pid()
@@ -79,11 +91,16 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         server.cleanup()
 
 
+def size(accounts: int) -> dict[str, int]:
+    """The dataset's size; a colleague's share of it stays the same, so that a page is as full in a small one."""
+    return {"accounts": accounts, "users": accounts // 50}
+
+
 def load_peer(server: Cluster, accounts: int, say: Say) -> str:
     """The dataset as the peer has it; the database's URL."""
     say(f"loading the peer's tables: {accounts * 100:,} activities")
     server.create("peer")
-    server.run("peer", r"\i dataset.sql", r"\i postgraphile/schema.sql", "VACUUM ANALYZE", accounts=accounts)
+    server.run("peer", *UNCHECKED, r"\i dataset.sql", r"\i postgraphile/schema.sql", "VACUUM ANALYZE", **size(accounts))
     return server.url("peer")
 
 
@@ -96,15 +113,12 @@ def load_sortie(server: Cluster, home: Path, accounts: int, say: Say) -> Home:
     server.create("sortie")
     server.run("sortie", "CREATE EXTENSION vector")
     Home(home, server.url("sortie")).must("migrate")
-    neutral = ("CREATE SCHEMA dataset", "SET search_path = dataset", r"\i dataset.sql", "SET search_path = public")
-    server.run("sortie", *neutral, r"\i sortie.sql", "VACUUM ANALYZE", accounts=accounts)
+    neutral = (
+        *UNCHECKED,
+        "CREATE SCHEMA dataset",
+        "SET search_path = dataset",
+        r"\i dataset.sql",
+        "SET search_path = public",
+    )
+    server.run("sortie", *neutral, r"\i sortie.sql", "VACUUM ANALYZE", **size(accounts))
     return Home(home, server.url("sortie"), production(home))
-
-
-def production(home: Path) -> dict[str, str]:
-    """The settings of an installation that serves in earnest: keys of its own, one JSON line of log a request."""
-    keys = {"SORTIE_TOKEN_KEY_FILE": home / "token.key", "SORTIE_LEDGER_KEY_FILE": home / "ledger.key"}
-    for file in keys.values():
-        file.touch(0o600)
-        file.write_text(secrets.token_hex(32))
-    return {name: str(file) for name, file in keys.items()} | {"SORTIE_ENV": "production", "SORTIE_LOG_LEVEL": "INFO"}

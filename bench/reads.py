@@ -15,10 +15,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from rich import box
@@ -26,20 +24,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from api.auth.tokens import LocalVerifier
-from api.secret_files import read_key
-from bench import peer
+from bench import embedded, peer
 from bench.cells import OTHER_CPU, SERVER_CPU, Cell, Target, differences, settle
-from bench.load import Home, Server, cpu_seconds
-from bench.operations import OPERATIONS, REQUESTS, USER, Deal, Operation
-from bench.postgres import ACCOUNTS, Cluster, cluster, load_peer, load_sortie
-from domain.kernel import utc_now
+from bench.load import Home, cpu_seconds
+from bench.operations import OPERATIONS, REQUESTS, Deal, Operation
+from bench.postgres import ACCOUNTS, Cluster, cluster, load_peer, load_sortie, size
+from bench.served import production, serving, token_of
 
-MANAGER = 201
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 FLOORS = {"Q1": (3.0, 1 / 4), "Q2": (1.4, 1 / 6), "Q3": (0.9, None), "M1": (1.0, 1 / 2)}
 """At least so many times the peer's requests a second, with at most this share of its processor time."""
 REPEATS, SECONDS, WARM_SECONDS = 5, 8, 2
+SQLITE = "SQLite"
 
 log = Console(stderr=True)
 
@@ -54,17 +50,12 @@ class Installed:
     every: Sequence[Deal]
     own: Sequence[Deal]
     """Deals with customers of the same colleague, of which a rep sees all that Q1 asks for."""
-
-    def token(self, number: int) -> str:
-        """The bearer token of a user of the dataset."""
-        key = LocalVerifier(read_key(Path(self.home.settings["SORTIE_TOKEN_KEY_FILE"])))
-        user = UUID(f"019b76d0-00{USER:02x}-7000-8000-{number:012x}")
-        return key.sign(user, utc_now(), timedelta(hours=12))
+    manager: int
 
     def cells(self, operation: Operation) -> dict[str, Cell]:
-        """The cells of an operation: the peer's, ours for whoever sees everything, and ours for two hundred reps."""
-        manager = self.token(MANAGER)
-        reps = {number: self.token(number) for number in range(1, 201)}
+        """The cells of an operation: the peer's, ours for whoever sees everything, and ours for all reps in turn."""
+        manager = token_of(self.home, self.manager)
+        reps = {number: token_of(self.home, number) for number in range(1, self.manager)}
         about = self.own if operation.name in {"Q1", "M1"} else self.every
         return {
             "peer": Cell(self.peer, list(operation.peer_lines(self.every)), operation.peer_answer),
@@ -75,30 +66,26 @@ class Installed:
 
 @contextmanager
 def installed(folder: Path, server: Cluster, accounts: int, *, keep: bool) -> Iterator[Installed]:
-    """Both servers on the dataset, each on the server core, the database on the other one."""
+    """Both servers on the dataset, each on the servers' core, the database on the other one."""
     home = folder / "home"
     if keep and (home / "loaded").exists():
-        made = Home(home, server.url("sortie"), json.loads((home / "loaded").read_text()))
-        made.must("migrate")
+        made = Home(home, server.url("sortie"), production(home))
+        Home(home, made.url).must("migrate")
     else:
         load_peer(server, accounts, log.print)
         made = load_sortie(server, home, accounts, log.print)
-        (home / "loaded").write_text(json.dumps(dict(made.settings)))
+        (home / "loaded").touch()
     server.pin(OTHER_CPU)
-    every, own = asyncio.run(_deals(server.url("peer"), accounts * 10))
-    sortie = Server(made, peer.free_port(), cpu=SERVER_CPU)
-    with peer.serving(server.url("peer"), SERVER_CPU) as (port, pid):
-        sortie.start()
-        try:
-            asyncio.run(sortie.ready())
-            ours = Target("sortie", sortie.port, sortie.cpu_seconds, server.cpu_seconds)
-            theirs = Target("peer", port, lambda: cpu_seconds(pid), server.cpu_seconds)
-            yield Installed(ours, theirs, made, every, own)
-        finally:
-            sortie.stop()
+    every, own = asyncio.run(deals_of(server.url("peer"), accounts * 10))
+    with (
+        peer.serving(server.url("peer"), SERVER_CPU) as (port, pid),
+        serving(made, server.cpu_seconds) as ours,
+    ):
+        theirs = Target("peer", port, lambda: cpu_seconds(pid), server.cpu_seconds)
+        yield Installed(ours, theirs, made, every, own, size(accounts)["users"] + 1)
 
 
-async def _deals(url: str, count: int) -> tuple[list[Deal], list[Deal]]:
+async def deals_of(url: str, count: int) -> tuple[list[Deal], list[Deal]]:
     """The deals that are asked for: spread over all, and of those whose account has the same owner."""
     connection = await asyncpg.connect(url)
     asked = [1 + at * 97 % count for at in range(REQUESTS)]
@@ -136,8 +123,10 @@ def measure(at: Installed, cells: dict[str, dict[str, Cell]], repeats: int, seco
             for name, cell in every if repeat % 2 else reversed(every):
                 progress.update(task, description=f"{name} {'warm-up' if repeat == 0 else repeat}")
                 settle([at.ours, at.peer])
-                warm = Cell(cell.target, cell.lines, cell.answer)
-                (cell if repeat else warm).run(seconds if repeat else WARM_SECONDS, folder)
+                if repeat:
+                    cell.run(seconds, folder)
+                else:
+                    cell.warm_up(WARM_SECONDS, folder)
                 progress.advance(task)
 
 
@@ -179,7 +168,7 @@ def printed(found: dict[str, dict[str, Any]]) -> Table:
         title="Sortie and PostGraphile 5",
     )
     for name, row in found.items():
-        for who, of in (("manager", row), ("reps", row["reps"])):
+        for who, of in (("sees all", row), ("200 reps", row["reps"])):
             own = (
                 f"{of['rps']:.0f}",
                 of["p50_ms"],
@@ -213,11 +202,40 @@ def shortfalls(found: dict[str, dict[str, Any]]) -> list[str]:
     return missed
 
 
+def conclude(cells: dict[str, dict[str, Cell]]) -> list[str]:
+    """Print and keep the figures of a comparison; the floors that it misses."""
+    found: dict[str, dict[str, Any]] = {
+        name: figures(of, "manager") | {"reps": figures(of, "reps")} for name, of in cells.items()
+    }
+    Console(width=100).print(printed(found))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return shortfalls(found)
+
+
+def run(asked: argparse.Namespace, folder: Path) -> list[str]:
+    """All that was asked for, on databases in a folder; what falls short, in words."""
+    repeats, seconds = (2, 3) if asked.quick else (REPEATS, SECONDS)
+    missed: list[str] = []
+    with cluster(folder / "postgres") as server:
+        with installed(folder, server, asked.accounts, keep=bool(asked.keep)) as at:
+            if operations := [one for one in OPERATIONS if one.name in asked.only]:
+                cells = compare(at, operations)
+                measure(at, cells, repeats, seconds, folder)
+                missed += conclude(cells)
+        if SQLITE in asked.only:
+            shutil.rmtree(folder / SQLITE, ignore_errors=True)
+            small = embedded.run(at.home.url, at.every, at.manager, repeats, seconds, folder / SQLITE, log.print)
+            Console(width=100).print(embedded.printed(small))
+    return missed
+
+
 def main() -> int:
     """Load, compare, measure, print; 1 where a floor is missed or there are errors."""
+    parts = [*(one.name for one in OPERATIONS), SQLITE]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two repeats of 3 s")
-    parser.add_argument("--only", action="append", help="one operation: Q1, Q2, Q3 or M1; can be given again")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="a part of it")
     parser.add_argument("--keep", type=Path, help="a folder for the databases, loaded once and used again")
     parser.add_argument("--accounts", type=int, default=ACCOUNTS, help="the dataset's size: a hundred activities each")
     asked = parser.parse_args()
@@ -225,28 +243,16 @@ def main() -> int:
         log.print("the method needs two cores: one for the server, one for wrk and PostgreSQL")
         return 1
     peer.install()
-    operations = [one for one in OPERATIONS if not asked.only or one.name in asked.only]
     folder = asked.keep or Path(tempfile.mkdtemp(prefix="sortie-bench-"))
     folder.mkdir(exist_ok=True, parents=True)
     began = time.monotonic()
     try:
-        with (
-            cluster(folder / "postgres") as server,
-            installed(folder, server, asked.accounts, keep=bool(asked.keep)) as at,
-        ):
-            cells = compare(at, operations)
-            measure(at, cells, 2 if asked.quick else REPEATS, 3 if asked.quick else SECONDS, folder)
+        missed = run(asked, folder)
     finally:
         if not asked.keep:
             shutil.rmtree(folder, ignore_errors=True)
-    found: dict[str, dict[str, Any]] = {
-        name: figures(of, "manager") | {"reps": figures(of, "reps")} for name, of in cells.items()
-    }
-    Console().print(printed(found))
     log.print(f"{time.monotonic() - began:.0f} s")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for words in (missed := shortfalls(found)):
+    for words in missed:
         log.print(words)
     return int(bool(missed))
 

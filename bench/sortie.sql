@@ -1,6 +1,5 @@
 -- The neutral dataset (schema `dataset`) as Sortie's own rows. An id ends in the number of the row that it comes from, so that
--- answers can be compared; foreign keys are not asked, the dataset's own were. Ten territories of equal size lie in one.
-SET session_replication_role = replica;
+-- answers can be compared; foreign keys are not asked, for the dataset's hold. Ten territories of equal size lie in one.
 CREATE TEMP TABLE made_later AS SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'ix\_%'
   AND tablename IN ('accounts', 'contacts', 'contact_points', 'opportunities', 'activities');
 SELECT format('DROP INDEX %I', indexname) FROM made_later \gexec
@@ -10,15 +9,14 @@ CREATE FUNCTION pg_temp.loaded() RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $
 
 INSERT INTO users (id, version, name, email, kind, language, time_zone, created_at, updated_at, created_by_kind, updated_by_kind)
   SELECT pg_temp.uid(1, id), 1, name, email, 'USER', 'ZH', 'Asia/Shanghai', pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT'
-  FROM (SELECT id, name, email FROM dataset.users UNION ALL VALUES (201, 'Manager', 'manager@example.com'), (202, 'Operations', 'operations@example.com'),
-        (203, 'Region', 'region@example.com')) AS people;
+  FROM (SELECT id, name, email FROM dataset.users UNION ALL VALUES (:users + 1, 'Manager', 'manager@example.com')) AS people;
 INSERT INTO territories (id, version, key, label_zh, label_en, parent_id, created_at, updated_at, created_by_kind, updated_by_kind)
   SELECT pg_temp.uid(2, i), 1, 'territory_' || i, '大区' || i, 'Territory ' || i, CASE WHEN i > 0 THEN pg_temp.uid(2, 0) END,
     pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT' FROM generate_series(0, 10) AS i;
 INSERT INTO role_grants (id, version, user_id, role, territory_id, valid_from, created_at, updated_at, created_by_kind, updated_by_kind)
-  SELECT pg_temp.uid(3, id), 1, pg_temp.uid(1, id), CASE id WHEN 201 THEN 'MANAGER' WHEN 202 THEN 'SALES_OPS' WHEN 203 THEN 'MANAGER' ELSE 'REP' END,
-    CASE id WHEN 201 THEN pg_temp.uid(2, 0) WHEN 203 THEN pg_temp.uid(2, 1) END, pg_temp.loaded(), pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT'
-  FROM generate_series(1, 203) AS id;
+  SELECT pg_temp.uid(3, id), 1, pg_temp.uid(1, id), CASE id WHEN :users + 1 THEN 'MANAGER' ELSE 'REP' END,
+    CASE id WHEN :users + 1 THEN pg_temp.uid(2, 0) END, pg_temp.loaded(), pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT'
+  FROM generate_series(1, :users + 1) AS id;
 INSERT INTO pipelines (id, version, key, label_zh, label_en, created_at, updated_at, created_by_kind, updated_by_kind)
   VALUES (pg_temp.uid(4, 1), 1, 'sales', '销售', 'Sales', pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT');
 INSERT INTO stages (id, version, pipeline_id, key, label_zh, label_en, position, is_closed, is_won, default_forecast_category, created_at, updated_at, created_by_kind, updated_by_kind)
