@@ -10,7 +10,7 @@ SOURCES := api assistant demo domain knowledge migrations tests
 .PHONY: help run test check fix revision fuzz crash bench bench-growth ide clean
 
 help: ## Say what there is
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 # The stamp names the Python and the dependencies that were installed; a change of either installs again.
 $(STAMP): pyproject.toml
@@ -48,8 +48,8 @@ crash: $(STAMP) ## Kill the server 20 times among 10,000 writes on both database
 	@$(BIN)/python -m bench.crash $(ARGS)
 
 bench: $(STAMP) ## Measure speed beside PostGraphile and on SQLite: 20 minutes, two cores; installs wrk and the peer
-	@$(BIN)/python -m bench.reads $(ARGS)
 	@$(BIN)/python -m bench.answers
+	@$(BIN)/python -m bench.reads $(ARGS)
 
 bench-growth: $(STAMP) ## Measure the reads among 10 thousand to 10 million activities and draw docs/growth.svg
 	@$(BIN)/python -m bench.growth $(ARGS)
