@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
 from api.callers import Callers
+from api.documents import Documents
 from api.http import Answers, Endpoint, ide_file
 from api.jobs import Jobs
 from api.lane import Fork, Lane
@@ -25,6 +26,7 @@ from api.notary import Notary
 from api.operations.health import Health
 from api.operations.requests import Observed, correlation_id
 from api.rates import Rates
+from api.reads.answering import Answering
 from api.responses import refusal, refuse
 from api.schema import schema
 from api.settings import Settings
@@ -98,7 +100,8 @@ def _check_ledger_key(settings: Settings) -> None:
 
 def answering_of(database: Database) -> Answers | None:
     """Who answers queries by one statement each."""
-    return None
+    graphql = schema._schema  # noqa: SLF001 - Strawberry has no other way in
+    return Answering(graphql, database, Documents(graphql))
 
 
 def _application(routes: list[BaseRoute], endpoint: Endpoint, settings: Settings) -> ASGIApp:

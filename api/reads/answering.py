@@ -39,7 +39,7 @@ REFUSED = (asyncpg.DataError,)
 DRIVER_ERRORS = (asyncpg.PostgresError, sqlite3.Error)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Plan:
     """A compiled operation: its statement, what fills the statement's parameters, and what is left to do in Python."""
 
@@ -78,7 +78,9 @@ class Answering:
         if actor is None or actor.unrestricted or not actor.may(Scope.READ):
             return None
         document = self._documents.find(asked.query, asked.operation_name, context.limits)
-        if document.errors or document.operation is None or document.operation.operation is not OperationType.QUERY:
+        if document is None or document.errors or document.operation is None:
+            return None
+        if document.operation.operation is not OperationType.QUERY:
             return None
         known = remembered(document, self._schema)
         variables = known.coerced(asked.variables)
@@ -95,6 +97,8 @@ class Answering:
     def why_not(self, asked: Asked, context: Context) -> str | None:
         """The field for which the resolvers answer an operation that was asked before; None for one that has a plan."""
         document = self._documents.find(asked.query, asked.operation_name, context.limits)
+        if document is None or document.operation is None:
+            return "document"
         known = remembered(document, self._schema)
         variables = known.coerced(asked.variables)
         plan = known.plans.get((self._shape(context.reader), context.language, known.outlines.of(variables or {})))

@@ -22,6 +22,7 @@ from domain.kernel.errors import StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
 from domain.kernel.orm import Base, Record
+from domain.kernel.read_pool import open_reads
 from domain.kernel.reader import enter
 from domain.kernel.sqlite import open_engine
 from domain.kernel.values import Ref
@@ -250,6 +251,7 @@ class Database:
         self.clock = clock
         self.new_id = ids
         self.embedded = url.startswith("sqlite")
+        self.reads = open_reads(url)
         self._group: GroupCommit | None = None
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
@@ -302,6 +304,7 @@ class Database:
 
     async def close(self) -> None:
         """Give every connection back."""
+        await self.reads.close()
         if self._group is not None:
             await self._group.close()
         await self.writer.dispose()
