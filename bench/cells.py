@@ -16,7 +16,7 @@ from bench.load import Connection
 
 HERE = Path(__file__).parent
 SERVER_CPU, OTHER_CPU = 0, 1
-CONNECTIONS, CHECKED, SAMPLE, QUIET_SECONDS = 32, 64, 32, 15.0
+CONNECTIONS, CHECKED, SAMPLE, QUIET_SECONDS, SHOWN = 32, 64, 32, 15.0, 400
 _RUNS = itertools.count()
 
 Line = tuple[str, bytes]
@@ -90,7 +90,10 @@ def answers(target: Target, lines: Iterable[Line]) -> list[tuple[int, Any]]:
         for at, (token, body) in enumerate(lines):
             connection = open_ones.setdefault(token, Connection(target.port, token or None))
             asked = orjson.loads(body.replace(b"@KEY@", f"checked-{time.time_ns()}-{at}".encode()))
-            found.append(await connection.ask(asked["query"], **asked["variables"]))
+            try:
+                found.append(await connection.ask(asked["query"], **asked["variables"]))
+            except OSError as error:
+                found.append((0, {"errors": [str(error)]}))
         for connection in open_ones.values():
             connection.close()
         return found
@@ -120,7 +123,7 @@ def differences(ours: Cell, peer: Cell) -> list[str]:
     step = max(1, len(ours.lines) // SAMPLE)
     both = zip(answers(ours.target, ours.lines[::step]), answers(peer.target, peer.lines[::step]), strict=True)
     pairs = [(ours.answer(mine["data"]), peer.answer(theirs["data"])) for (_, mine), (_, theirs) in both]
-    return [f"{mine}\n  {theirs}" for mine, theirs in pairs if mine != theirs]
+    return [f"{str(mine)[:SHOWN]}\n  {str(theirs)[:SHOWN]}" for mine, theirs in pairs if mine != theirs]
 
 
 def settle(targets: Sequence[Target]) -> None:

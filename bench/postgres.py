@@ -122,3 +122,9 @@ def load_sortie(server: Cluster, home: Path, accounts: int, say: Say) -> Home:
     )
     server.run("sortie", *neutral, r"\i sortie.sql", "VACUUM ANALYZE", **size(accounts))
     return Home(home, server.url("sortie"), production(home))
+
+
+def take_back(server: Cluster, accounts: int) -> None:
+    """Leave of the activities those of the dataset alone, as before the writes of an earlier run."""
+    server.run("peer", f"DELETE FROM activities WHERE id > {accounts * 100}")
+    server.run("sortie", "DELETE FROM activities WHERE created_by_kind <> 'IMPORT'", "VACUUM activities")

@@ -28,7 +28,7 @@ from bench import embedded, peer
 from bench.cells import OTHER_CPU, SERVER_CPU, Cell, Target, differences, settle
 from bench.load import Home, cpu_seconds
 from bench.operations import OPERATIONS, REQUESTS, Deal, Operation
-from bench.postgres import ACCOUNTS, Cluster, cluster, load_peer, load_sortie, size
+from bench.postgres import ACCOUNTS, Cluster, cluster, load_peer, load_sortie, size, take_back
 from bench.served import production, serving, token_of
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -71,6 +71,7 @@ def installed(folder: Path, server: Cluster, accounts: int, *, keep: bool) -> It
     if keep and (home / "loaded").exists():
         made = Home(home, server.url("sortie"), production(home))
         Home(home, made.url).must("migrate")
+        take_back(server, accounts)
     else:
         load_peer(server, accounts, log.print)
         made = load_sortie(server, home, accounts, log.print)
