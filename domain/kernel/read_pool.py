@@ -105,11 +105,14 @@ class _Connection:
     def __init__(self, raw: "asyncpg.Connection[Any]") -> None:
         self.raw = raw
         self._prepared: OrderedDict[str, PreparedStatement[Any]] = OrderedDict()
+        self._made = 0
 
     async def fetch(self, sql: str, values: Values) -> Row:
         statement = self._prepared.get(sql)
         if statement is None:
-            statement = self._prepared[sql] = await self.raw.prepare(sql)
+            self._made += 1
+            # One without a name would be parsed and planned anew each time that it is asked.
+            statement = self._prepared[sql] = await self.raw.prepare(sql, name=f"read_{self._made}")
             if len(self._prepared) > PREPARED:
                 self._prepared.popitem(last=False)
         else:
@@ -167,7 +170,8 @@ class PostgreSQLReads:
         self._open += 1
         try:
             settings = {
-                "role": READER, "jit": "off", "application_name": "sortie reads", "statement_timeout": str(int(self._seconds * 1000)),
+                "role": READER, "jit": "off", "plan_cache_mode": "force_generic_plan", "application_name": "sortie reads",
+                "statement_timeout": str(int(self._seconds * 1000)),
             }  # fmt: skip
             raw = await asyncpg.connect(self._dsn, server_settings=settings, statement_cache_size=0)
             return _Connection(raw)
