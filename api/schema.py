@@ -1,7 +1,7 @@
 """The schema: every room's part put together, guarded at the roots."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Any
 
 import strawberry
 from graphql import GraphQLError, GraphQLField, GraphQLResolveInfo
@@ -15,7 +15,7 @@ from api.attachments import AttachmentMutations
 from api.audit import AuditQueries
 from api.commerce import CommerceMutations, CommerceQueries
 from api.consent import ConsentMutations
-from api.context import Context, Info
+from api.context import Context
 from api.custom_fields import CustomFieldMutations, CustomFieldQueries
 from api.deal_mutations import DealMutations
 from api.deals import DealQueries
@@ -28,7 +28,7 @@ from api.operations.graphql import Observed
 from api.people import PeopleQueries
 from api.people_mutations import PeopleMutations
 from api.pipelines import PipelineMutations
-from api.reads import SHAPES, Node, computed, load_ref, read_id
+from api.reads import SHAPES, Node, any_record
 from api.saved_views import SavedViewMutations, SavedViewQueries
 from api.scalars import SCALARS
 from api.search import SearchQueries
@@ -56,13 +56,9 @@ class Query(
 ):
     """Every room's roots."""
 
-    @computed("The record that a global id names; null where there is none or it is not the reader's to see.")
-    async def node(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The global id.")]
-    ) -> Node | None:
-        """Load it, whatever its type."""
-        ref = read_id(id)
-        return None if ref is None else cast("Node | None", await load_ref(info.context, ref))
+    node: Node | None = any_record(
+        "The record that a global id names; null where there is none or it is not the reader's to see."
+    )
 
 
 @strawberry.type(description="What can be done.")
