@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, select
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.accounts import Account, Contact
@@ -124,8 +124,7 @@ async def log(
     }
     if client_key is not None:
         await uow.wait_turn(f"activity\0{uow.actor.user_id}\0{client_key}")
-        same = (Activity.created_by_id == uow.actor.user_id) & (Activity.client_key == client_key)
-        known = (await uow.session.execute(select(Activity).where(same))).scalar_one_or_none()
+        known = await uow.find(Activity, created_by_id=uow.actor.user_id, client_key=client_key)
         if known is not None:
             if known.input_fingerprint != fingerprint(given):
                 raise KeyReused(

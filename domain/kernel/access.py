@@ -34,6 +34,8 @@ from sqlalchemy.types import TypeEngine
 from domain.kernel.actors import Actor, Reach, Role
 from domain.kernel.errors import NotFound, StaleVersion, Text
 from domain.kernel.reader import SCHEMA, lookup, sees
+from domain.kernel.rows import as_row
+from domain.kernel.statements import Statement, Transaction, given
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -491,12 +493,7 @@ async def load(
 
     Raises NotFound alike for absent and foreign rows, StaleVersion for an edit of an older version.
     """
-    statement = select(model).where(model.__table__.c.id == id, rows_visible(model, actor))
-    if not actor.unrestricted and session.get_bind().dialect.name == "postgresql" and _is_product(model):
-        statement = statement.where(sees(model.__table__, actor, id))
-    if lock:
-        statement = statement.with_for_update()
-    row = (await session.execute(statement)).scalar_one_or_none()
+    row = await _found(session, model, _lookup(model, actor, lock, session.get_bind().dialect.name == "postgresql"), id)
     if row is None:
         raise not_found(model.__name__, path)
     current = getattr(row, "version", None)
@@ -509,3 +506,24 @@ async def load(
             (*path[:-1], "expectedVersion"),
         )
     return row
+
+
+@lru_cache(maxsize=4096)
+def _lookup(model: "type[Base]", actor: Actor, lock: bool, walled: bool) -> Statement:
+    """The statement that finds a row by its id, if the actor sees it."""
+    table = model.__table__
+    id: Any = given("id", table.c.id.type)
+    statement = select(*table.c).where(table.c.id == id, rows_visible(model, actor))
+    if walled and not actor.unrestricted and _is_product(model):
+        statement = statement.where(sees(table, actor, id))
+    return Statement(statement.with_for_update() if lock else statement, locks=lock)
+
+
+async def _found(session: "AsyncSession", model: "type[T]", by_id: Statement, id: UUID | None) -> "T | None":
+    transaction: Transaction | None = session.info.get("transaction")
+    if transaction is None:
+        wanted: Any = by_id.statement
+        statement = select(model).from_statement(wanted)
+        return (await session.execute(statement, {"id": id})).scalar_one_or_none()
+    found = await transaction.fetch(by_id, id=id)
+    return as_row(session.sync_session, model, found[0]) if found else None

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import UniqueConstraint, select
+from sqlalchemy import UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.kernel.access import load
@@ -54,8 +54,7 @@ async def once(
         return await make()
     mark = fingerprint({"operation": operation, "given": dict(given)})
     await uow.wait_turn(f"client key\0{uow.actor.user_id}\0{key}")
-    same = (ClientKey.user_id == uow.actor.user_id) & (ClientKey.key == key)
-    known = (await uow.session.execute(select(ClientKey).where(same))).scalar_one_or_none()
+    known = await uow.find(ClientKey, user_id=uow.actor.user_id, key=key)
     if known is not None:
         if known.fingerprint != mark:
             raise KeyReused(REUSED, ("clientKey",))

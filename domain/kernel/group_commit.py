@@ -1,7 +1,7 @@
 """Group commit on SQLite: units of work take turns in one transaction, and one commit has all of them on the disk."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from domain.kernel.sqlite import Connection
+from domain.kernel.finishing import finish
+from domain.kernel.sqlite import Connection, SqliteTransaction, savepoint
 
 
 @dataclass
@@ -54,26 +55,27 @@ class GroupCommit:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def unit(self, *, alone: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def unit(self, *, alone: bool = False) -> AsyncIterator[tuple[AsyncConnection, SqliteTransaction]]:
         """The connection for one unit, in a turn of its own; leaving the block waits for the group's commit.
 
-        What fails in the block must have been rolled back to a savepoint when the block ends. With `alone` the unit has a
-        group of its own: nobody waits for a commit behind a long import. Raises what the commit raised.
+        A unit that fails is rolled back to where it began. With `alone` it has a group of its own: nobody waits for a commit
+        behind a long import. Raises what the commit raised.
         """
         async with self._next_turn():
             if alone:
-                await _finish(self._commit())
+                await finish(self._commit())
             group = self._group or await self._begin()
             try:
-                yield group.connection
+                with savepoint(group.driver):
+                    yield group.connection, SqliteTransaction(group.driver, self._engine.dialect)
             except BaseException as error:
                 if not group.driver.in_transaction:
                     group.fail(error)
-                    await _finish(self._commit())
+                    await finish(self._commit())
                 raise
             group.units += 1
             if alone or group.units >= self._most_units or asyncio.get_running_loop().time() >= group.until:
-                await _finish(self._commit())
+                await finish(self._commit())
         await asyncio.shield(group.committed)
 
     @asynccontextmanager
@@ -143,16 +145,3 @@ class GroupCommit:
         """Wait for what is under way."""
         async with self._turn:
             await self._commit()
-
-
-async def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Await what must not be left half done, however often the caller is cancelled meanwhile."""
-    task, cancelled = asyncio.ensure_future(work), False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-    task.result()
-    if cancelled:
-        raise asyncio.CancelledError

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
@@ -84,6 +85,16 @@ class Base(DeclarativeBase):
     __stays__: ClassVar[str | None] = None
     """Why rows go on naming a record that was merged into another; None: they come to name that one."""
 
+    def __init__(self, **values: Any) -> None:
+        """A new row that holds these values.
+
+        Raises TypeError for a name that is no column's.
+        """
+        if unknown := values.keys() - _names(type(self)):
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        # There is no history that attributes would have to keep before the row is stored.
+        self.__dict__.update(values)
+
     @classmethod
     def entity(cls) -> str:
         """The name by which references and the schema know the class."""
@@ -107,6 +118,11 @@ class Base(DeclarativeBase):
             return self.ref()
         kind, attribute = self.__aggregate__
         return Ref(kind, getattr(self, attribute))
+
+
+@lru_cache(maxsize=256)
+def _names(model: type[Base]) -> frozenset[str]:
+    return frozenset(inspect(model).column_attrs.keys())
 
 
 class Record(Base):

@@ -123,7 +123,9 @@ class _Connection:
 class PostgreSQLReads:
     """Connections of PostgreSQL that are in the readers' role for good."""
 
-    def __init__(self, url: str, *, connections: int = CONNECTIONS, waiting: int = WAITING, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, url: str, *, connections: int = CONNECTIONS, waiting: int = WAITING, seconds: float = SECONDS
+    ) -> None:
         parsed = make_url(url).set(drivername="postgresql")
         self._dsn = parsed.render_as_string(hide_password=False)
         self._seconds = seconds

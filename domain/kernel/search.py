@@ -124,8 +124,9 @@ def searched() -> dict[str, type[Base]]:
 # ---- the index follows every change ----------------------------------------------------------------------------------
 
 
-def _texts(model: type[Base], id: UUID, values: Mapping[str, Any] | RowMapping) -> Iterator[dict[str, Any]]:
+def texts(model: type[Base], values: Mapping[str, Any] | RowMapping) -> Iterator[dict[str, Any]]:
     """The index rows of one record; nothing for a part that adds no word to its title."""
+    id = values["id"]
     for part in parts_of(model):
         if any(_words(values.get(column)) for column in part.extra):
             text = "\n".join(_words(values.get(column)) for column in part.columns)
@@ -165,8 +166,8 @@ def _follow_flush(session: Session, _context: UOWTransaction) -> None:
         ids = [row.id for row in gone]
         session.connection().execute(delete(SearchText).where(SearchText.record_id.in_(ids)))
     if new or changed:
-        texts = (text for row in (*new, *changed) for text in _texts(type(row), row.id, row.__dict__))
-        _keep(session.connection(), texts)
+        made = (text for row in (*new, *changed) for text in texts(type(row), row.__dict__))
+        _keep(session.connection(), made)
 
 
 @event.listens_for(Session, "do_orm_execute")
@@ -178,7 +179,7 @@ def _follow_bulk(state: ORMExecuteState) -> None:
         return
     rows = state.parameters if isinstance(state.parameters, Sequence) else None
     if state.is_insert and rows is not None:
-        _keep(state.session.connection(), (text for row in rows for text in _texts(model, row["id"], row)))
+        _keep(state.session.connection(), (text for row in rows for text in texts(model, row)))
     elif state.is_insert or state.is_delete or _sets(state) & model.__searched__.keys():
         raise UnindexedChangeError(f"a bulk statement on {model.__name__} which the search index cannot follow")
 
@@ -218,7 +219,7 @@ def fill(connection: Connection) -> Iterator[tuple[str, int]]:
     for name, model in searched().items():
         done = 0
         for rows in _batches(connection, model):
-            _keep(connection, (text for row in rows for text in _texts(model, row["id"], row)))
+            _keep(connection, (text for row in rows for text in texts(model, row)))
             done += len(rows)
             yield name, done
     connection.execute(insert(SearchDeclaration), [{"digest": declaration()}])

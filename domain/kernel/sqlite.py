@@ -2,15 +2,18 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import orjson
-from sqlalchemy import event
+from sqlalchemy import Dialect, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from domain.kernel.reader import SCHEMA
+from domain.kernel.statements import Transaction, come_after, row_form
 
 T = TypeVar("T")
 
@@ -22,6 +25,7 @@ PRAGMAS = (
     "cache_size=-65536",
     "secure_delete=FAST",
 )
+ENDED = "the transaction was ended by an earlier error: disk full or failing"
 FIRST_ROWS = 256
 """Rows that come with the statement, in the same hop to the connection's thread."""
 
@@ -71,6 +75,11 @@ class Connection:
     def in_transaction(self) -> bool:
         """Whether a transaction is open; SQLite itself ends one when the disk is full or fails."""
         return self._connection is not None and self._connection.in_transaction
+
+    def check_transaction(self) -> None:
+        """Raise sqlite3.OperationalError outside a transaction, where SQLite would commit a change by itself."""
+        if not self.in_transaction:
+            raise sqlite3.OperationalError(ENDED)
 
     async def hop(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do some work in the connection's thread; it is interrupted when the caller is cancelled."""
@@ -153,8 +162,8 @@ class Cursor:
         """
         connection = self._connection
         if connection.writing:
-            if not connection.raw.in_transaction and not statement.startswith(("BEGIN", "PRAGMA")):
-                raise sqlite3.OperationalError("the transaction was ended by an earlier error: disk full or failing")
+            if not statement.startswith(("BEGIN", "PRAGMA")):
+                connection.check_transaction()
             self._execute(statement, parameters)
         elif statement.startswith("BEGIN"):
             self._cursor.execute(statement)
@@ -197,6 +206,59 @@ class Cursor:
         self._cursor.close()
 
 
+class SqliteTransaction(Transaction):
+    """What one unit of work does in the transaction that it shares with others of its group."""
+
+    def __init__(self, driver: Connection, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._driver = driver
+
+    async def ready(self, *, begun: bool = True) -> None:
+        """Insert what waits."""
+        for table, rows in self._take():
+            form = row_form(table, self.dialect)
+            sql = f"{form.head} VALUES ({', '.join('?' * len(form.names))})"
+            self._told(self._driver.raw.executemany, sql, rows)
+
+    async def wait_turn(self, numbers: Sequence[int]) -> None:
+        """Go on: SQLite has one writer anyway."""
+
+    async def commit(self) -> None:
+        """Insert what waits; the group commits."""
+        await self.ready()
+
+    async def _run(self, sql: str, values: list[Any]) -> list[Any]:
+        return self._told(self._driver.raw.execute, sql, values).fetchall()
+
+    def _told(self, work: Callable[..., sqlite3.Cursor], sql: str, values: Any) -> sqlite3.Cursor:
+        """What the driver gives; its errors are told as SQLAlchemy tells them, without any value."""
+        try:
+            self._driver.check_transaction()
+            return work(sql, values)
+        except sqlite3.IntegrityError as error:
+            raise IntegrityError(sql, None, error) from error
+        except sqlite3.OperationalError as error:
+            raise OperationalError(sql, None, error) from error
+        except sqlite3.Error as error:
+            raise DBAPIError(sql, None, error) from error
+
+
+@contextmanager
+def savepoint(driver: Connection) -> Iterator[None]:
+    """A savepoint round a block: what fails in it is undone, where SQLite has not ended the transaction by itself."""
+    driver.raw.execute("SAVEPOINT unit")
+    try:
+        yield
+    except BaseException:
+        if driver.in_transaction:
+            driver.raw.execute("ROLLBACK TO unit")
+            driver.raw.execute("RELEASE unit")
+        raise
+    if not driver.in_transaction:
+        raise OperationalError("RELEASE unit", None, sqlite3.OperationalError(ENDED))
+    driver.raw.execute("RELEASE unit")
+
+
 def open_engine(url: str, *, writing: bool, pool_size: int, lock_timeout_seconds: float) -> AsyncEngine:
     """An engine on a SQLite file, for reading or for writing."""
 
@@ -212,4 +274,6 @@ def open_engine(url: str, *, writing: bool, pool_size: int, lock_timeout_seconds
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN DEFERRED")
 
+    if writing:
+        event.listen(engine.sync_engine, "before_cursor_execute", come_after)
     return engine

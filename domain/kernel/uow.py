@@ -1,19 +1,20 @@
 """The unit of work: one session, one instant, one actor, and nothing changed without a ledger note."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import orjson
 import uuid_utils
-from sqlalchemy import TextClause, event, func, insert, inspect, select
+from sqlalchemy import TextClause, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -22,10 +23,16 @@ from domain.kernel.errors import StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
 from domain.kernel.orm import Base, Record
+from domain.kernel.postgres import Seats
 from domain.kernel.read_pool import open_reads
 from domain.kernel.reader import enter
+from domain.kernel.rows import as_row
+from domain.kernel.sessions import UnitSession
 from domain.kernel.sqlite import open_engine
+from domain.kernel.statements import Statement, given
 from domain.kernel.values import Ref
+
+T = TypeVar("T", bound=Base)
 
 
 def utc_now() -> datetime:
@@ -84,16 +91,25 @@ class UnledgeredChangeError(RuntimeError):
 class UnitOfWork:
     """One open transaction of one actor at one instant. Only leaving the block that opened it commits."""
 
-    def __init__(self, session: AsyncSession, now: datetime, actor: Actor, ids: Callable[[], UUID]) -> None:
+    def __init__(self, session: UnitSession, now: datetime, actor: Actor, ids: Callable[[], UUID]) -> None:
         self.session = session
         self.now = now
         self.actor = actor
-        self.new_id = ids
+        self.made: set[UUID] = set()
+        """The ids that this unit of work gave out: nobody else knows of what has them."""
         self.notes: list[Note] = []
         self.digests: dict[Ref, str] = {}
         self._changes: dict[Ref, list[RowChange]] = {}
         self._bulk: set[str] = set()
         self._covered_tables: set[str] = set()
+        self._ids = ids
+        self._transaction = session.transaction
+
+    def new_id(self) -> UUID:
+        """A fresh id for what this unit of work makes."""
+        id = self._ids()
+        self.made.add(id)
+        return id
 
     def note(
         self,
@@ -118,20 +134,32 @@ class UnitOfWork:
         """Put an event into the outbox of this commit."""
         self.session.add(OutboxEvent(id=self.new_id(), kind=fact.kind, body=fact.body(), emitted_at=self.now))
 
+    async def find(self, model: type[T], **values: Any) -> T | None:
+        """The one row that holds these values, whoever may see it; None where there is none."""
+        empty = frozenset(name for name, value in values.items() if value is None)
+        found = await self._transaction.fetch(_holding(model, tuple(values), empty), **values)
+        return as_row(self.session.sync_session, model, found[0]) if found else None
+
+    def write(self, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows of a class that needs no note, in this commit.
+
+        Raises UnledgeredChangeError for any other class.
+        """
+        if model.__unledgered__ is None:
+            raise UnledgeredChangeError(f"{model.__name__} needs a note: add its rows to the session")
+        self._transaction.insert(model, rows)
+
     async def wait_turn(self, *names: str) -> None:
         """Let other transactions that named one of these end first, and have later ones wait for this one.
 
         What is looked up afterwards is there or is not, and nobody else makes it meanwhile. SQLite has one writer anyway.
         """
-        if self.session.get_bind().dialect.name != "postgresql":
-            return
         digests = (hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8] for name in names)
         # In one order for everybody, so that two transactions never wait for each other.
-        for number in sorted({int.from_bytes(digest, signed=True) for digest in digests}):
-            await self.session.execute(select(func.pg_advisory_xact_lock(number)))
+        await self._transaction.wait_turn(sorted({int.from_bytes(digest, signed=True) for digest in digests}))
 
     async def finish(self, recorder: Recorder) -> None:
-        """Flush, check that notes cover every change, and write the notes.
+        """Flush, check that notes cover every change, write the notes, and commit.
 
         Raises UnledgeredChangeError when a change has none.
         """
@@ -145,6 +173,16 @@ class UnitOfWork:
             noted[ref].changes = changes
         if self.notes:
             self.digests = await recorder.record(self, self.notes)
+        await self._transaction.commit()
+
+    def add_new(self, row: Base) -> None:
+        """Stamp a new row that is about to be written, and remember that it was made."""
+        if isinstance(row, Record):
+            row.__dict__.update(
+                version=1, created_at=self.now, updated_at=self.now, created_by_kind=self.actor.kind,
+                created_by_id=self.actor.user_id, updated_by_kind=self.actor.kind, updated_by_id=self.actor.user_id,
+            )  # fmt: skip
+        self._collect(row, "created")
 
     def stamp_and_collect(self, session: Session) -> None:
         """Before a flush: stamp records with actor and instant, and remember every change."""
@@ -200,23 +238,33 @@ STAMPS = frozenset(
 
 
 def _field_changes(row: Base, verb: str) -> dict[str, FieldChange]:
-    state = inspect(row)
-    changes = {}
-    for prop in state.mapper.column_attrs:
-        if prop.key in STAMPS:
-            continue
-        history = state.attrs[prop.key].history
-        personal = bool(prop.columns[0].info.get("personal"))
-        now = getattr(row, prop.key)
-        if verb == "created":
-            if now is not None:
-                changes[prop.key] = FieldChange(None, now, personal)
-        elif verb == "deleted":
-            changes[prop.key] = FieldChange(now, None, personal)
-        elif history.has_changes():
+    fields = _noted_fields(type(row))
+    if verb == "created":
+        now = row.__dict__
+        return {key: FieldChange(None, now[key], personal) for key, personal in fields if now.get(key) is not None}
+    if verb == "deleted":
+        return {key: FieldChange(getattr(row, key), None, personal) for key, personal in fields}
+    state, changes = inspect(row), {}
+    for key, personal in fields:
+        history = state.attrs[key].history
+        if history.has_changes():
             before = history.deleted[0] if history.deleted else None
-            changes[prop.key] = FieldChange(before, now, personal)
+            changes[key] = FieldChange(before, getattr(row, key), personal)
     return changes
+
+
+@lru_cache(maxsize=256)
+def _noted_fields(model: type[Base]) -> tuple[tuple[str, bool], ...]:
+    """The columns of a class that enter the ledger, and whether they are personal."""
+    columns = ((attribute.key, attribute.columns[0]) for attribute in inspect(model).column_attrs)
+    return tuple((key, bool(column.info.get("personal"))) for key, column in columns if key not in STAMPS)
+
+
+@lru_cache(maxsize=256)
+def _holding(model: type[Base], names: tuple[str, ...], empty: frozenset[str]) -> Statement:
+    columns = model.__table__.c
+    same = (columns[name] == (None if name in empty else given(name, columns[name].type)) for name in names)
+    return Statement(select(model.__table__).where(*same))
 
 
 @event.listens_for(Session, "before_flush")
@@ -252,16 +300,16 @@ class Database:
         self.new_id = ids
         self.embedded = url.startswith("sqlite")
         self.reads = open_reads(url)
-        self._group: GroupCommit | None = None
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
             self.reader = open_engine(url, writing=False, pool_size=4, lock_timeout_seconds=lock_timeout_seconds)
             # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
-            self._group = GroupCommit(self.writer, lock_timeout_seconds)
+            self._units: GroupCommit | Seats = GroupCommit(self.writer, lock_timeout_seconds)
         else:
             self.writer = self.reader = create_async_engine(
                 url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads
             )
+            self._units = Seats(url, pool_size)
 
     @asynccontextmanager
     async def open_uow(self, actor: Actor) -> AsyncIterator[UnitOfWork]:
@@ -269,27 +317,16 @@ class Database:
 
         Raises StaleVersion when somebody else was faster, Unavailable when the database is locked, full or gone.
         """
-        async with _readable_errors(), self._session(actor) as session:
-            uow = UnitOfWork(session, self.clock(), actor, self.new_id)
-            session.sync_session.info["uow"] = uow
-            yield uow
-            await uow.finish(self.recorder)
-            await session.commit()
-
-    @asynccontextmanager
-    async def _session(self, actor: Actor) -> AsyncIterator[AsyncSession]:
-        """A session with a transaction of its own, or on SQLite with a savepoint in that of its group."""
-        if self._group is None:
-            async with AsyncSession(self.writer, expire_on_commit=False, autoflush=False) as session:
-                yield session
-            return
-        async with (
-            self._group.unit(alone=actor.kind is ActorKind.IMPORT) as connection,
-            AsyncSession(
-                connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint"
-            ) as session,
-        ):
-            yield session
+        alone = actor.kind is ActorKind.IMPORT
+        async with _readable_errors(), self._units.unit(alone=alone) as (connection, transaction):
+            session, kept = UnitSession(connection, transaction), False
+            session.info["uow"] = uow = UnitOfWork(session, self.clock(), actor, self.new_id)
+            try:
+                yield uow
+                await uow.finish(self.recorder)
+                kept = True
+            finally:
+                await session.leave(kept=kept)
 
     @asynccontextmanager
     async def read(self, actor: Actor = SYSTEM) -> AsyncIterator[AsyncConnection]:
@@ -305,8 +342,7 @@ class Database:
     async def close(self) -> None:
         """Give every connection back."""
         await self.reads.close()
-        if self._group is not None:
-            await self._group.close()
+        await self._units.close()
         await self.writer.dispose()
         if self.reader is not self.writer:
             await self.reader.dispose()

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from types import NoneType
 from typing import Any
 from uuid import UUID
@@ -48,7 +49,7 @@ _PLAIN_FORMS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] =
     ((NoneType, bool), lambda value: value),
     (Enum, lambda value: plain(value.value)),
     # PostgreSQL's JSON stores no U+0000, and UTF-8 has no lone surrogates.
-    (str, lambda value: value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")),
+    (str, lambda value: value if value.isascii() and "\0" not in value else _text(value)),
     (int, lambda value: value if abs(value) <= MAX_EXACT_INTEGER else str(value)),
     (float, lambda value: format(Decimal(repr(value)), "f")),
     (Decimal, lambda value: format(value, "f")),
@@ -69,10 +70,20 @@ def plain(value: Any) -> Any:
 
     Raises TypeError for what has no plain form.
     """
+    kind: Any = type(value)
+    return _plain_form(kind)(value)
+
+
+@lru_cache(maxsize=1024)
+def _plain_form(kind: type) -> Callable[[Any], Any]:
     for kinds, form in _PLAIN_FORMS:
-        if isinstance(value, kinds):
-            return form(value)
-    raise TypeError(f"{type(value).__name__} cannot enter the ledger")
+        if issubclass(kind, kinds):
+            return form
+    raise TypeError(f"{kind.__name__} cannot enter the ledger")
+
+
+def _text(value: str) -> str:
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def canonical(value: Any) -> bytes:

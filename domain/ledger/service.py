@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Select, bindparam, func, insert, select, text, update
+from sqlalchemy import Select, bindparam, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -66,18 +66,36 @@ def _holder_set(holders: Holders) -> str:
 async def _keys(uow: UnitOfWork, wanted: Iterable[Holders]) -> dict[Holders, PersonKey]:
     """The key of each set of persons, made where there is none; without a secret where one of them is erased."""
     names = {_holder_set(holders): holders for holders in wanted}
-    keys = await _stored_keys(uow.session, names)
+    keys = await _stored_keys(uow, [name for name, holders in names.items() if not holders <= uow.made])
     missing = {name: names[name] for name in sorted(names.keys() - keys.keys())}
-    if missing:
-        keys |= await _make_keys(uow, missing)
-    if others := missing.keys() - keys.keys():
-        keys |= await _stored_keys(uow.session, others)
+    # Of persons whom this unit of work made nobody else has made a key, and nobody has erased them.
+    fresh = {name: holders for name, holders in missing.items() if holders <= uow.made}
+    keys |= _add_keys(uow, fresh)
+    if others := {name: holders for name, holders in missing.items() if name not in fresh}:
+        keys |= await _make_keys(uow, others)
+        keys |= await _stored_keys(uow, sorted(others.keys() - keys.keys()))
     return {names[name]: key for name, key in keys.items()}
 
 
-async def _stored_keys(session: AsyncSession, names: Iterable[str]) -> dict[str, PersonKey]:
-    keys = await session.scalars(select(PersonKey).where(PersonKey.holder_set.in_(names)))
-    return {key.holder_set: key for key in keys}
+async def _stored_keys(uow: UnitOfWork, names: Iterable[str]) -> dict[str, PersonKey]:
+    found = [await uow.find(PersonKey, holder_set=name) for name in names]
+    return {key.holder_set: key for key in found if key is not None}
+
+
+def _add_keys(uow: UnitOfWork, fresh: Mapping[str, Holders]) -> dict[str, PersonKey]:
+    """Make the keys of sets that nobody else knows."""
+    rows = [_key(uow, name) | {"secret": AESGCM.generate_key(256), "destroyed_at": None} for name in fresh]
+    uow.write(PersonKey, rows)
+    uow.write(KeyHolder, _held(rows, fresh))
+    return {row["holder_set"]: PersonKey(**row) for row in rows}
+
+
+def _key(uow: UnitOfWork, name: str) -> dict[str, Any]:
+    return {"id": uow.new_id(), "holder_set": name, "created_at": uow.now}
+
+
+def _held(keys: Iterable[Mapping[str, Any]], sets: Mapping[str, Holders]) -> list[dict[str, UUID]]:
+    return [{"key_id": key["id"], "person_id": person} for key in keys for person in sorted(sets[key["holder_set"]])]
 
 
 async def _make_keys(uow: UnitOfWork, missing: Mapping[str, Holders]) -> dict[str, PersonKey]:
@@ -88,17 +106,14 @@ async def _make_keys(uow: UnitOfWork, missing: Mapping[str, Holders]) -> dict[st
     keys = []
     for name, holders in missing.items():
         secret, destroyed_at = (None, uow.now) if holders & erased else (AESGCM.generate_key(256), None)
-        key = {"id": uow.new_id(), "holder_set": name, "created_at": uow.now}
-        keys.append(key | {"secret": secret, "destroyed_at": destroyed_at})
+        keys.append(_key(uow, name) | {"secret": secret, "destroyed_at": destroyed_at})
     # Another transaction may be making the same key: wait for it and take its key.
     upsert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(PersonKey)
     upsert = upsert.on_conflict_do_nothing(index_elements=["holder_set"])
     own: set[str] = set((await connection.execute(upsert.returning(PersonKey.holder_set), keys)).scalars())
-    made: dict[str, PersonKey] = {str(key["holder_set"]): PersonKey(**key) for key in keys if key["holder_set"] in own}
-    held = [{"key_id": key.id, "person_id": person} for name, key in made.items() for person in sorted(missing[name])]
-    if held:
-        await connection.execute(insert(KeyHolder), held)
-    return made
+    made = [key for key in keys if key["holder_set"] in own]
+    uow.write(KeyHolder, _held(made, missing))
+    return {str(key["holder_set"]): PersonKey(**key) for key in made}
 
 
 async def _erased(session: AsyncSession, persons: Holders, missing: Iterable[str]) -> Holders:
@@ -116,6 +131,7 @@ async def destroy_keys(uow: UnitOfWork, person_id: UUID) -> int:
 
     Values that enter later, in this unit of work or another, are not kept at all. Every digest and proof stays valid.
     """
+    uow.made.discard(person_id)
     await _keys(uow, [frozenset({person_id})])
     held = select(KeyHolder.key_id).where(KeyHolder.person_id == person_id)
     keys = (
@@ -169,7 +185,7 @@ class LedgerRecorder:
             content = self._content(uow, note, values, keys)
             digests[note.subject] = digest = content.digest()
             rows.append({name: getattr(content, name) for name in CONTENT} | {"digest": digest})
-        await (await uow.session.connection()).execute(insert(AuditEvent), rows)
+        uow.write(AuditEvent, rows)
         return digests
 
     @staticmethod

@@ -161,6 +161,8 @@ async def test_an_event_that_commits_late_is_sealed_all_the_same(database: Datab
     async with database.open_uow(LEI) as slow:
         slow.note("account.viewed", Ref("Account", new_id()))
         await LedgerRecorder().record(slow, slow.notes)
+        # Whatever is asked comes after the event.
+        await slow.session.execute(select(AuditEvent.seq))
         await note(database)
         await ledger.seal(database, SIGNER, board)
         slow.notes.clear()

@@ -1,0 +1,204 @@
+"""PostgreSQL for units of work: connections that stay open, and transactions that begin when something needs one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import asyncpg
+import orjson
+from sqlalchemy import Dialect, NullPool, Table, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from domain.kernel.finishing import finish
+from domain.kernel.statements import TOGETHER, Transaction, come_after, row_form
+
+T = TypeVar("T")
+KEPT_STATEMENTS = 256
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One connection for units of work, as SQLAlchemy knows it and as the driver does."""
+
+    connection: AsyncConnection
+    driver: Any
+
+
+class PostgresTransaction(Transaction):
+    """A transaction that begins with the first statement that needs one.
+
+    One that is all a unit changes commits by itself: then there is neither BEGIN nor COMMIT.
+    """
+
+    def __init__(self, driver: Any, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._driver = driver
+        self._begun = False
+
+    async def ready(self, *, begun: bool = True) -> None:
+        """Send what waits; begin where that or what follows needs it."""
+        if (begun or self._waiting) and not self._begun:
+            await self._script("BEGIN")
+            self._begun = True
+        if self._waiting:
+            await self._send()
+
+    async def wait_turn(self, numbers: Sequence[int]) -> None:
+        """Take PostgreSQL's advisory locks of these numbers, in their order."""
+        if self._waiting:
+            await self.ready()
+        begin = [] if self._begun else ["BEGIN"]
+        self._begun = True
+        await self._script("; ".join(begin + [f"SELECT pg_advisory_xact_lock({int(number)})" for number in numbers]))
+
+    async def commit(self) -> None:
+        """Send what waits, and commit.
+
+        Raises DBAPIError where PostgreSQL has rolled back instead, because a statement before had failed.
+        """
+        if not self._begun and sum(map(len, self._waiting.values())) > TOGETHER:
+            await self.ready()
+        elif self._waiting:
+            await self._send()
+        if self._begun:
+            self._begun = False
+            if await self._script("COMMIT") != "COMMIT":
+                raise DBAPIError("COMMIT", None, RuntimeError("the transaction had failed before"))
+
+    async def roll_back(self) -> None:
+        """Undo everything, wherever it stands."""
+        if self._driver.is_in_transaction():
+            await self._driver.execute("ROLLBACK")
+
+    async def _send(self) -> None:
+        waiting = self._take()
+        if sum(len(rows) for _, rows in waiting) <= TOGETHER:
+            sql = _inserts(tuple((table, len(rows)) for table, rows in waiting), self.dialect)
+            await self._told(
+                sql, self._driver.fetch(sql, *(value for _, rows in waiting for row in rows for value in row))
+            )
+            return
+        for table, rows in waiting:
+            sql = _inserts(((table, 1),), self.dialect)
+            await self._told(sql, self._driver.executemany(sql, rows))
+
+    async def _run(self, sql: str, values: list[Any]) -> Any:
+        return await self._told(sql, self._driver.fetch(sql, *values))
+
+    async def _script(self, sql: str) -> Any:
+        return await self._told(sql, self._driver.execute(sql))
+
+    async def _told(self, sql: str, work: Awaitable[T]) -> T:
+        """What the driver gives; its errors are told as SQLAlchemy tells them, without any value."""
+        try:
+            return await work
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise IntegrityError(sql, None, error) from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            gone = self._driver.is_closed()
+            raise DBAPIError(sql, None, error, connection_invalidated=gone) from error
+
+
+@lru_cache(maxsize=1024)
+def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect) -> str:
+    """One statement that inserts so many rows into each of some tables; keys between them are checked at its end."""
+    number, inserts = 0, []
+    for table, count in parts:
+        form = row_form(table, dialect)
+        rows = []
+        for _ in range(count):
+            rows.append(", ".join(f"${at}" for at in range(number + 1, number + 1 + len(form.names))))
+            number += len(form.names)
+        inserts.append(f"{form.head} VALUES ({'), ('.join(rows)})")
+    *others, last = inserts
+    before = ", ".join(f"part_{at} AS ({insert})" for at, insert in enumerate(others))
+    return f"WITH {before} {last}" if others else last
+
+
+class Seats:
+    """The connections of one database's units of work: each is one unit's at a time, and stays open until it breaks."""
+
+    def __init__(self, url: str, size: int, *, wait_seconds: float = 30.0) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            url, poolclass=NullPool, isolation_level="AUTOCOMMIT", json_deserializer=orjson.loads,
+            json_serializer=lambda value: orjson.dumps(value).decode(), connect_args={"statement_cache_size": KEPT_STATEMENTS},
+        )  # fmt: skip
+        self._wait_seconds = wait_seconds
+        self._free: asyncio.LifoQueue[Seat | None] = asyncio.LifoQueue()
+        self._size = size
+        for _ in range(size):
+            self._free.put_nowait(None)
+        event.listen(self.engine.sync_engine, "before_cursor_execute", come_after)
+
+    @asynccontextmanager
+    async def unit(self, *, alone: bool = False) -> AsyncIterator[tuple[AsyncConnection, PostgresTransaction]]:
+        """A connection and its transaction for one unit, which always are its alone; what it did not commit is rolled back.
+
+        Raises SQLAlchemy's TimeoutError where no connection becomes free.
+        """
+        seat = await self._taken()
+        transaction = PostgresTransaction(seat.driver, self.engine.dialect)
+        try:
+            yield seat.connection, transaction
+        finally:
+            if seat.driver.is_in_transaction() or seat.driver.is_closed() or seat.connection.in_transaction():
+                await finish(self._mended(seat, transaction))
+            else:
+                self._free.put_nowait(seat)
+
+    async def _taken(self) -> Seat:
+        try:
+            free = self._free.get_nowait()
+        except asyncio.QueueEmpty:
+            try:
+                free = await asyncio.wait_for(self._free.get(), self._wait_seconds)
+            except TimeoutError as error:
+                raise PoolTimeoutError("every connection for units of work is taken") from error
+        if free is not None and not free.driver.is_closed():
+            return free
+        try:
+            return await self._opened(free)
+        except BaseException:
+            self._free.put_nowait(None)
+            raise
+
+    async def _opened(self, broken: Seat | None) -> Seat:
+        if broken is not None:
+            await _close(broken)
+        connection = await self.engine.connect()
+        return Seat(connection, (await connection.get_raw_connection()).driver_connection)
+
+    async def _mended(self, seat: Seat, transaction: PostgresTransaction) -> None:
+        """Bring a connection back to where a unit may begin; one that cannot be is closed."""
+        mended: Seat | None = seat
+        try:
+            if seat.connection.in_transaction():
+                await seat.connection.rollback()
+            await transaction.roll_back()
+        except Exception:  # noqa: BLE001 - whatever it is, the next unit gets another connection
+            mended = None
+        if mended is None or seat.driver.is_closed():
+            mended = None
+            await _close(seat)
+        self._free.put_nowait(mended)
+
+    async def close(self) -> None:
+        """Close every connection, each when its unit has ended."""
+        for _ in range(self._size):
+            seat = await self._free.get()
+            if seat is not None:
+                await _close(seat)
+        for _ in range(self._size):
+            self._free.put_nowait(None)
+        await self.engine.dispose()
+
+
+async def _close(seat: Seat) -> None:
+    if seat.driver.is_closed():
+        await seat.connection.invalidate()
+    await seat.connection.close()

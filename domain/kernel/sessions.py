@@ -1,0 +1,77 @@
+"""The session of a unit of work: it shares the unit's transaction, and new rows go by that."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from sqlalchemy import inspect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from domain.kernel import search
+from domain.kernel.finishing import finish
+from domain.kernel.orm import Base
+from domain.kernel.rows import stored
+from domain.kernel.statements import Transaction, is_given
+
+
+class Unit(Protocol):
+    """Whose session it is: told of what changes, before it is written."""
+
+    def add_new(self, row: Base) -> None:
+        """Stamp a new row, and remember that it was made."""
+        ...
+
+
+class UnitSession(AsyncSession):
+    """The session of one unit of work: new rows wait in its transaction, every other change is SQLAlchemy's to write."""
+
+    def __init__(self, connection: AsyncConnection, transaction: Transaction) -> None:
+        super().__init__(
+            connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint",
+            info={"transaction": transaction},
+        )  # fmt: skip
+        self.transaction = transaction
+        self._connection = connection
+        self._added: dict[int, Base] = {}
+        connection.info["transaction"] = transaction
+
+    def add(self, instance: object, _warn: bool = True) -> None:
+        """Take in a row: a new one is written by the next flush."""
+        state = inspect(instance)
+        if state.transient and isinstance(instance, Base) and is_given(type(instance)):
+            self._added[id(instance)] = instance
+        else:
+            super().add(instance)
+
+    def add_all(self, instances: Iterable[object]) -> None:
+        """Take in several rows."""
+        for instance in instances:
+            self.add(instance)
+
+    async def flush(self, objects: Any = None) -> None:
+        """Write what changed: whatever is asked later sees it, and the commit has it."""
+        if self._added:
+            self._hand_over()
+        sync = self.sync_session
+        if sync.dirty or sync.deleted or sync.new:
+            await super().flush(objects)
+
+    def _hand_over(self) -> None:
+        unit: Unit = self.info["uow"]
+        rows, self._added = list(self._added.values()), {}
+        for row in rows:
+            unit.add_new(row)
+        for row in rows:
+            self.transaction.insert(type(row), [stored(self.sync_session, row)])
+            if row.__searched__:
+                self.transaction.insert(search.SearchText, search.texts(type(row), row.__dict__))
+
+    async def leave(self, *, kept: bool) -> None:
+        """End the session before its transaction ends; what was written stays where the unit is to be kept."""
+        self._connection.info.pop("transaction", None)
+        if not self.in_transaction():
+            self.sync_session.close()
+        elif kept:
+            await self.commit()
+            await self.close()
+        else:
+            await finish(self.close())
