@@ -8,7 +8,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -21,13 +20,13 @@ from api.callers import Callers
 from api.documents import Documents
 from api.http import Answers, Endpoint, ide_file
 from api.jobs import Jobs
-from api.lane import Fork, Lane
+from api.lane import Lane
 from api.notary import Notary
 from api.operations.health import Health
-from api.operations.requests import Observed, correlation_id
+from api.operations.requests import Observed
 from api.rates import Rates
 from api.reads.answering import Answering
-from api.responses import refusal, refuse
+from api.responses import broken, refusal, refuse
 from api.schema import schema
 from api.settings import Settings
 from api.storage import open_database
@@ -120,11 +119,7 @@ def _application(routes: list[BaseRoute], endpoint: Endpoint, settings: Settings
     handlers: dict[Any, Any] = {404: _absent, 405: _absent, Refused: refuse, Exception: _broken}
     bounded = Middleware(Bounded, settings.body_bytes, settings.body_seconds)
     whole = Starlette(routes=routes, middleware=[bounded, *layers], exception_handlers=handlers)
-    lane = Lane(endpoint, PATH, settings)
-    short: ASGIApp = lane
-    for layer in reversed(layers):
-        short = layer.cls(short, *layer.args, **layer.kwargs)
-    return Observed(Fork(lane, ServerErrorMiddleware(short, _broken), whole))
+    return Observed(Lane(endpoint, PATH, settings, layers, whole))
 
 
 async def _absent(_request: Request, _error: Exception) -> Response:
@@ -132,8 +127,7 @@ async def _absent(_request: Request, _error: Exception) -> Response:
 
 
 async def _broken(_request: Request, _error: Exception) -> Response:
-    """A bug outside of any operation: the server logs it with the request's id."""
-    return refusal(500, ErrorCode.INTERNAL, f"Internal Server Error: {correlation_id()}")
+    return broken()
 
 
 def _routes(endpoint: Endpoint, *, ide: bool) -> list[BaseRoute]:

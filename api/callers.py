@@ -1,15 +1,16 @@
 """Who asks: admitted at the door, counted, and given the context of one operation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from api.auth import Admission, Door
 from api.context import Auditor, Context, preferred_language
+from api.limits import Limits
 from api.rates import Rates
 from api.settings import Settings
 from api.standing import Standing
 from assistant.pipeline import Desk
-from domain.kernel import Actor, Database, Unauthenticated
+from domain.kernel import Actor, Database, Role, Unauthenticated
 from knowledge import Library
 
 
@@ -40,6 +41,7 @@ class Callers:
     auditor: Auditor
     desk: Desk
     library: Library
+    _limits: dict[frozenset[Role], Limits] = field(default_factory=dict)
 
     async def admitted(self, caller: Caller, *, counted: bool = False) -> Entry:
         """Let a caller in whose standing the database has just told; counted unless they were.
@@ -49,13 +51,13 @@ class Callers:
         try:
             admission = await self.door.admit(caller.authorization)
         except Unauthenticated:
-            await self.rates.count_refusal(caller.address)
+            self.rates.count_refusal(caller.address)
             raise
         if not counted:
-            await self.rates.count_request(admission.actor if admission else None, caller.address)
+            self.rates.count_request(admission.actor if admission else None, caller.address)
         return self._entry(caller, admission)
 
-    async def recalled(self, caller: Caller) -> Entry | None:
+    def recalled(self, caller: Caller) -> Entry | None:
         """Let a caller in who was here a moment ago, for whoever has their standing proved with what is read.
 
         None for one who was not. Raises RateLimited.
@@ -63,7 +65,7 @@ class Callers:
         admission = None if caller.authorization is None else self.door.peek(caller.authorization)
         if admission is None:
             return None
-        await self.rates.count_request(admission.actor, caller.address)
+        self.rates.count_request(admission.actor, caller.address)
         return self._entry(caller, admission)
 
     def forget(self, caller: Caller) -> None:
@@ -85,6 +87,16 @@ class Callers:
             auditor=self.auditor,
             desk=self.desk,
             library=self.library,
-            limits=self.settings.limits_of(actor),
+            limits=self._limits_of(actor),
             rates=self.rates,
         )
+
+    def _limits_of(self, actor: Actor | None) -> Limits:
+        """The limits of a caller; the very same for all with the same roles, so that plans made under them hold."""
+        if actor is None or not self.settings.role_limits:
+            return self.settings.limits_of(actor)
+        roles = actor.roles
+        known = self._limits.get(roles)
+        if known is None:
+            known = self._limits[roles] = self.settings.limits_of(actor)
+        return known

@@ -13,36 +13,49 @@ class Patient(HttpToolsProtocol):
 
     header_seconds: ClassVar[float]
     _cut: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _begins = _coming = False
+    """Whether a head began in the piece that came last, and whether its end has not come yet."""
+    _received = 0
+    """Bytes that came since the head began, those of the first piece left out: a whole request may lie before it there."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
         self._wait()
 
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a request, and wait for the rest of its head while that is not whole."""
+        self._begins, self._piece = False, len(data)
+        super().data_received(data)
+        if not self._coming:
+            return
+        if not self._begins:
+            self._received += len(data)
+        if self._cut is None:
+            self._wait()
+        if self._received > LARGEST_HEAD_BYTES:
+            self.transport.abort()
+
     def on_message_begin(self) -> None:
-        """Wait for the rest of a head."""
+        """Begin a head."""
         super().on_message_begin()
-        self._head_bytes = 0
-        self._wait()
-
-    def on_url(self, url: bytes) -> None:
-        """Count a piece of the address."""
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
-        super().on_header(name, value)
-        self._count(len(name) + len(value))
+        self._begins = self._coming = True
+        self._received = 0
 
     def on_headers_complete(self) -> None:
         """Stop waiting: from here on the body's own time runs."""
+        self._coming = False
         self._rest()
+        if self._received + self._piece > LARGEST_HEAD_BYTES and self._size() > LARGEST_HEAD_BYTES:
+            self.transport.abort()
         super().on_headers_complete()
+
+    def _size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
+        self._coming = False
         self._rest()
         super().connection_lost(exc)
 
@@ -54,11 +67,6 @@ class Patient(HttpToolsProtocol):
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > LARGEST_HEAD_BYTES:
-            self.transport.abort()
 
 
 def patient(header_seconds: float) -> type[Patient]:

@@ -101,7 +101,7 @@ class Context:
         Raises RateLimited when the reader has used their hour up.
         """
         if self.rates is not None:
-            await self.rates.count_answer(self.reader)
+            self.rates.count_answer(self.reader)
         if self.timer is not None:
             ends = asyncio.get_running_loop().time() + deadline_seconds + ANSWER_MARGIN_SECONDS
             self.timer.reschedule(max(ends, self.timer.when() or 0.0))

@@ -27,7 +27,7 @@ from api.callers import Caller, Callers
 from api.context import Context, preferred_language
 from api.operations.graphql import tell_query
 from api.patience import ClientGone, Patience
-from api.responses import GONE, SAFE, answered, executed, refusal, refused
+from api.responses import GONE, SAFE, Answered, executed, refusal, refused
 from api.settings import Settings
 from api.sockets import SOCKET_OPERATIONS, SocketHandler, close_after, in_time
 from api.standing import Standing, StandingChanged
@@ -148,13 +148,13 @@ class Endpoint(GraphQL[Any, None]):
 
         Raises Refused and SalesError for what is not executed.
         """
-        entry = None if self._answers is None else await self._callers.recalled(caller)
+        entry = None if self._answers is None else self._callers.recalled(caller)
         known = entry is not None
         if entry is None:
             entry = await self._callers.admitted(caller)
         patience.serve(entry.context)
         if (body := await self._compiled(asked, caller, entry.context, entry.standing)) is not None:
-            return answered(body, wanted)
+            return Answered(body, wanted)
         if known:
             # Nothing has proved that who came a moment ago may still be here.
             entry = await self._callers.admitted(caller, counted=True)

@@ -11,6 +11,7 @@ from strawberry.types import ExecutionResult
 
 from api.bodies import JSON, RESPONSE_JSON, Refused
 from api.context import preferred_language
+from api.operations.requests import correlation_id
 from domain.kernel import ErrorCode, Language, SalesError
 
 SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -19,9 +20,21 @@ GONE = 499
 """What nginx logs for a client that did not wait; nobody receives it."""
 
 
-def answered(body: bytes, wanted: str, status: int = 200) -> Response:
-    """The response whose body is there."""
-    return Response(body, status, SAFE, media_type=f"{wanted}; charset=utf-8" if wanted == RESPONSE_JSON else wanted)
+_SAFE = [(name.lower().encode(), value.encode()) for name, value in SAFE.items()]
+_HEADERS = {
+    JSON: [*_SAFE, (b"content-type", JSON.encode())],
+    RESPONSE_JSON: [*_SAFE, (b"content-type", f"{RESPONSE_JSON}; charset=utf-8".encode())],
+}
+
+
+class Answered(Response):
+    """The response whose body is there, in one of the two media types of JSON."""
+
+    def __init__(self, body: bytes, wanted: str, status: int = 200) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [*_HEADERS[wanted], (b"content-length", b"%d" % len(body))]
 
 
 def executed(result: ExecutionResult, wanted: str) -> Response:
@@ -36,7 +49,7 @@ def executed(result: ExecutionResult, wanted: str) -> Response:
         body["errors"] = errors
     if result.extensions:
         body["extensions"] = result.extensions
-    return answered(orjson.dumps(body), wanted, 200 if whole or wanted == JSON else 400)
+    return Answered(orjson.dumps(body), wanted, 200 if whole or wanted == JSON else 400)
 
 
 def refusal(status: int, code: ErrorCode, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -54,6 +67,11 @@ def refused(error: Refused | SalesError, language: Language) -> Response:
     seconds: int | None = getattr(error, "retry_after_seconds", None)
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
     return refusal(STATUS.get(error.code, 400), error.code, words, headers)
+
+
+def broken() -> Response:
+    """The response to a request that met a bug outside of any operation: the server logs it with the request's id."""
+    return refusal(500, ErrorCode.INTERNAL, f"Internal Server Error: {correlation_id()}")
 
 
 async def refuse(request: Request, error: Exception) -> Response:

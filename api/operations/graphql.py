@@ -10,6 +10,7 @@ from prometheus_client import Counter, Histogram
 from strawberry.extensions import SchemaExtension
 from strawberry.types.execution import ExecutionResult
 
+from api.operations.later import later
 from api.operations.tracing import SECONDS, traced
 
 tracer = trace.get_tracer("sortie.api")
@@ -25,7 +26,7 @@ _queries = duration.labels("query", False)
 
 def tell_query(seconds: float) -> None:
     """Tell of a query that one statement has answered."""
-    _queries.observe(seconds)
+    later.add(_queries.observe, seconds)
     if traced():
         ended = time.time_ns()
         kind = {"graphql.operation.type": "query"}

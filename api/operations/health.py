@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from api.notary import Notary
+from api.operations.later import later
 from api.settings import Settings
 from domain.kernel import SYSTEM, Database, OutboxEvent, Text
 from domain.ledger import AuditEvent
@@ -84,6 +85,7 @@ class Health:
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
             return Response(status_code=401, headers=HEADERS | {"WWW-Authenticate": "Bearer"})
         await self._count_waiting()
+        later.settle()
         return Response(await asyncio.to_thread(generate_latest), headers=HEADERS, media_type=CONTENT_TYPE_LATEST)
 
     async def verdict(self) -> tuple[bool, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Logs: one line an event, as JSON or for a terminal, with the correlation id of its request and without personal data."""
 
-import asyncio
 import logging
 import re
 import sys
@@ -9,48 +8,43 @@ from collections import deque
 from collections.abc import MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, TextIO
 
 import orjson
 import structlog
 from structlog.typing import Processor, WrappedLogger
 
+from api.operations.later import later
 from api.settings import LogFormat, Settings
 from assistant.masking import Masking
-from domain.kernel import utc_now
 
 Event = MutableMapping[str, Any]
 _VALUES = re.compile(r"\n?(?:DETAIL|CONTEXT|\[parameters|\[SQL|Key \().*", re.DOTALL)
 """Where a database's message begins to repeat values of rows."""
+_LEVELS = {logging.INFO: "info", logging.WARNING: "warning"}
 _OWN = ("timestamp", "level", "logger", "correlation_id")
-
-PAUSE_SECONDS = 0.05
-"""How long the line of a request that went well may wait for others to be written with it."""
 
 correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
 """The id of the request under way."""
 
 
 class Lines:
-    """The lines of requests on their way to a stream: a write for each would cost more than most requests do."""
+    """Lines of requests on their way to a stream: a write for each would cost more than most requests do."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._waiting: deque[bytes] = deque()
-        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, line: bytes) -> None:
-        """Write a line soon."""
+        """Have a line written with the next ones."""
         self._waiting.append(line)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write what waits, from whatever thread."""
-        self._timer = None
         lines = []
-        with suppress(IndexError):
-            while True:
+        while self._waiting:
+            with suppress(IndexError):  # another thread was faster
                 lines.append(self._waiting.popleft())
         if lines:
             with suppress(OSError, ValueError):  # who reads our stderr has gone: that stops no request
@@ -61,37 +55,33 @@ class Lines:
 class _Orderly(logging.StreamHandler[TextIO]):
     """The handler of every other line: what was said before it is written before it, at the latest when the process ends."""
 
-    def __init__(self, stream: TextIO, lines: Lines) -> None:
-        super().__init__(stream)
-        self._lines = lines
-
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.flush()
+        if record.name != _requests.name:
+            later.settle()
         super().emit(record)
 
     def flush(self) -> None:
-        self._lines.flush()
+        later.finish()
         super().flush()
+
+    def close(self) -> None:
+        later.settle()
+        super().close()
 
 
 _requests = logging.getLogger("sortie.requests")
 _lines: Lines | None = None
 
 
-def tell_request(level: int, method: str, path: str, status: int, ms: float) -> None:
-    """Log one request; its words come from small closed sets, so nothing in them needs masking."""
+def tell_request(level: int, name: str, at: datetime, said: dict[str, Any]) -> None:
+    """Log one request that ended then; its words come from small closed sets, so nothing in them needs masking."""
     if not _requests.isEnabledFor(level):
         return
     if _lines is None:
-        _requests.log(level, "request", extra={"method": method, "path": path, "status": status, "ms": ms})
+        _requests.log(level, "request", extra={"correlation_id": name, **said})
         return
-    said = {
-        "event": "request", "correlation_id": correlation.get(), "level": logging.getLevelName(level).lower(), "logger": _requests.name,
-        "method": method, "path": path, "status": status, "ms": ms, "timestamp": utc_now(),
-    }  # fmt: skip
-    _lines.add(orjson.dumps(said, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
-    if level > logging.INFO:
-        _lines.flush()
+    head = {"event": "request", "correlation_id": name, "level": _LEVELS[level], "logger": _requests.name}
+    _lines.add(orjson.dumps(head | said | {"timestamp": at}, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
 
 
 def configure(settings: Settings) -> None:
@@ -108,7 +98,8 @@ def configure(settings: Settings) -> None:
     ]
     lines = Lines(sys.stderr)
     _lines = lines if settings.log_format is LogFormat.JSON else None
-    handler = _Orderly(sys.stderr, lines)
+    later.finish = lines.flush
+    handler = _Orderly(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -1,18 +1,21 @@
 """Every request observed: a correlation id, a log line, a span, its measures."""
 
+import itertools
 import logging
 import re
 import time
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from prometheus_client import Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.operations.later import later
 from api.operations.logs import correlation, tell_request
 from api.operations.tracing import SECONDS, traced
-from domain.kernel import new_id
+from domain.kernel import new_id, utc_now
 
 tracer = trace.get_tracer("sortie.api")
 # Of these there are some for every request: the clients of OpenTelemetry's own measures would cost as much as an answer.
@@ -23,6 +26,7 @@ duration = Histogram(
     buckets=SECONDS,
 )
 active = Gauge("http_server_active_requests", "Requests under way.")
+active.set_function(lambda: Observed.under_way)
 sockets = Gauge("sortie_sockets", "Open WebSockets.")
 
 HEADER = b"x-request-id"
@@ -32,17 +36,21 @@ QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Paths that machines ask every few seconds: measured, not logged while they succeed."""
 FAILED = 500
 
+_OURS = f"{new_id().hex}-"
+_numbers = itertools.count(1)
 _durations: dict[tuple[str, str, int], Histogram] = {}
 """The histogram of each method, route and status that was there."""
 
 
 def correlation_id() -> str:
     """The id of the request under way, or a fresh one outside of any."""
-    return correlation.get() or new_id().hex
+    return correlation.get() or _fresh()
 
 
 class Observed:
     """The outermost layer: takes a request's id in or gives it one, and tells what became of the request."""
+
+    under_way: ClassVar[int] = 0
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -95,12 +103,12 @@ class Observed:
                 message["headers"] = [*message.get("headers", ()), (HEADER, name.encode())]
             await send(message)
 
-        active.inc()
+        Observed.under_way += 1
         try:
             await self._app(scope, receive, answer)
         finally:
-            active.dec()
-            _tell(_method(scope["method"]), _route(scope["path"]), status, time.perf_counter() - started)
+            Observed.under_way -= 1
+            later.add(_tell, name, scope["method"], scope["path"], status, time.perf_counter() - started, utc_now())
         return status
 
 
@@ -108,18 +116,26 @@ def _name(scope: Scope) -> str:
     for key, value in scope["headers"]:
         if key == HEADER:
             given: str = value.decode("latin-1")
-            return given if _FIT.fullmatch(given) else new_id().hex
-    return new_id().hex
+            return given if _FIT.fullmatch(given) else _fresh()
+    return _fresh()
 
 
-def _tell(method: str, route: str, status: int, seconds: float) -> None:
+def _fresh() -> str:
+    """An id that no other request of any process has."""
+    return f"{_OURS}{next(_numbers)}"
+
+
+def _tell(name: str, method: str, path: str, status: int, seconds: float, at: datetime) -> None:
+    method, route = _method(method), _route(path)
     known = _durations.get((method, route, status))
     if known is None:
         known = _durations[method, route, status] = duration.labels(method, route, status)
     known.observe(seconds)
     if route not in QUIET or status >= FAILED:
         level = logging.WARNING if status >= FAILED else logging.INFO
-        tell_request(level, method, route, status, round(seconds * 1000, 2))
+        tell_request(
+            level, name, at, {"method": method, "path": route, "status": status, "ms": round(seconds * 1000, 2)}
+        )
 
 
 def _labels(scope: Scope, status: int) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import httpx2
 import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from api.rates import Rates
+from api.rates import Rates, SlidingWindow
 from api.settings import Settings
 from domain.kernel import Actor, ActorKind, RateLimited, new_id
 from tests.installation import Home, running
@@ -47,15 +48,59 @@ def test_every_door_counts_and_says_when_to_come_again(edge_home: Home) -> None:
         assert guesses in ({401, 429}, {429})
 
 
-async def test_answers_are_counted_by_the_hour() -> None:
+def test_answers_are_counted_by_the_hour() -> None:
     rates = Rates(Settings(answers_per_hour=2))
     lei, na = Actor(ActorKind.USER, new_id()), Actor(ActorKind.USER, new_id())
     for _ in range(2):
-        await rates.count_answer(lei)
+        rates.count_answer(lei)
     with pytest.raises(RateLimited) as refused:
-        await rates.count_answer(lei)
+        rates.count_answer(lei)
     assert 1 <= refused.value.retry_after_seconds <= 3600
-    await rates.count_answer(na)
+    rates.count_answer(na)
+
+
+@dataclass
+class Timer:
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_at_no_moment_have_many_more_than_the_most_come_in_the_last_window() -> None:
+    """A counter that begins anew every minute lets twice as many through at the turn of two."""
+    timer = Timer()
+    window = SlidingWindow(10, 60, timer)
+    taken: list[float] = []
+    while timer.now < 1_600:
+        if window.hit("张磊") is None:
+            taken.append(timer.now)
+        timer.now += 0.7
+    assert 80 <= len(taken) <= 110, "ten a minute for ten minutes"
+    assert max(sum(1 for at in taken if end - 60 < at <= end) for end in taken) <= 12
+
+
+def test_who_waits_as_long_as_they_were_told_is_taken() -> None:
+    timer = Timer()
+    window = SlidingWindow(3, 60, timer)
+    for _ in range(20):
+        while (wait := window.hit("李娜")) is None:
+            timer.now += 1
+        assert 0 <= wait <= 60
+        timer.now += wait + 21
+        assert window.hit("李娜") is None
+    assert window.hit("王敏") is None, "each name has its own count"
+
+
+def test_names_that_do_not_come_again_are_forgotten() -> None:
+    """Otherwise a stranger with many addresses would fill the memory."""
+    timer = Timer()
+    window = SlidingWindow(10, 60, timer)
+    for number in range(1_000):
+        window.hit(f"203.0.113.{number}")
+    timer.now += 200
+    window.hit("张磊")
+    assert len(window) == 1
 
 
 @pytest.mark.parametrize(("env", "requests", "answers"), [("development", 6_000, 3_000), ("production", 300, 60)])
