@@ -146,7 +146,8 @@ class PostgreSQLReads:
     async def _shared_fetch(self, sql: str, values: Values, share: Hashable | None) -> Row:
         if share is None or self._open < self._most:
             return await self._read(await self._turn(), sql, values)
-        key = (share, values)
+        # Several ids in one place are a list.
+        key = (share, tuple([tuple(value) if isinstance(value, list) else value for value in values]))
         leading = self._shared.get(key)
         if leading is not None:
             return await asyncio.shield(leading)
