@@ -18,13 +18,12 @@ from api.reads import (
     derived,
     equals,
     listing,
-    load_one,
     names_any,
     newest,
     node,
     read_id,
     roots,
-    shape_of,
+    selected,
     to_any,
 )
 from api.records import RECORD_HIDDEN
@@ -132,4 +131,4 @@ class ActivityMutations:
                 uow, related_to=related_to, kind=input.kind, subject=input.subject, body=given(input.body),
                 occurred_at=given(input.occurred_at), client_key=input.client_key,
             )  # fmt: skip
-        return ActivityPayload(activity=await load_one(info.context, shape_of(Activity), activity.id))
+        return ActivityPayload(activity=selected(info, Activity, activity.id))

@@ -8,7 +8,7 @@ import strawberry
 from api.context import Info
 from api.mutations import UserError, changes, create_once, mutation, refusals, text
 from api.people import Actor
-from api.reads import Node, column, derived, expect, load_one, node, read_id, shape_of, to_any
+from api.reads import Node, column, derived, expect, node, read_id, selected, to_any
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import enum
 from domain import attachments
@@ -111,7 +111,7 @@ PLACE = ("url", "document_id", "media_type", "size_bytes", "sha256")
 
 
 async def _payload(info: Info, id: UUID) -> AttachmentPayload:
-    return AttachmentPayload(attachment=await load_one(info.context, shape_of(Attachment), id))
+    return AttachmentPayload(attachment=selected(info, Attachment, id))
 
 
 @strawberry.type

@@ -9,7 +9,7 @@ import strawberry
 
 from api.context import Context, Info
 from api.mutations import UserError, given, mutation, refusals, text
-from api.reads import SHAPES, Node, by, column, expect, load_one, localized, node
+from api.reads import SHAPES, Node, by, column, expect, localized, node, selected
 from api.scalars import enum
 from domain import consent
 from domain.accounts import Channel
@@ -156,4 +156,4 @@ class ConsentMutations:
                 uow, contact_id=contact_id, purpose=input.purpose, channel=input.channel, status=input.status, source=input.source, evidence=given(input.evidence),
                 notice_version=given(input.notice_version), occurred_at=given(input.occurred_at), expires_at=given(input.expires_at), client_key=given(input.client_key),
             )  # fmt: skip
-        return ConsentPayload(contact=await load_one(info.context, SHAPES["Contact"], contact_id))
+        return ConsentPayload(contact=selected(info, SHAPES["Contact"].kind, contact_id))

@@ -68,6 +68,8 @@ class Context:
     library: Library | None = None
     limits: Limits = field(default_factory=Limits)
     rates: Rates | None = None
+    done: dict[str, Any] = field(default_factory=dict)
+    """What became of a mutation's roots that were executed already, by their keys in the answer."""
     changes: bool = False
     """Whether the operation may change something: it is not stopped then when its client leaves."""
     timer: Timer | None = None

@@ -12,7 +12,7 @@ from api.deals import Opportunity, OpportunityContactRole
 from api.lead_mutations import REASON_LENGTH, amount_of, picked
 from api.leads import MoneyInput
 from api.mutations import UserError, changes, create_once, given, mutation, refusals, text
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import deals
 from domain.accounts import BuyingRole, Contact
 from domain.deals import SELLERS, WRITERS, ForecastCategory, Influence, Stance
@@ -138,13 +138,13 @@ class OpportunityContactRolePayload:
 
 
 async def _opportunity(info: Info, id: UUID) -> OpportunityPayload:
-    return OpportunityPayload(opportunity=await load_one(info.context, shape_of(Opportunity), id))
+    return OpportunityPayload(opportunity=selected(info, Opportunity, id))
 
 
 async def _seat(info: Info, id: UUID, opportunity_id: UUID) -> OpportunityContactRolePayload:
     return OpportunityContactRolePayload(
-        contact_role=await load_one(info.context, shape_of(OpportunityContactRole), id),
-        opportunity=await load_one(info.context, shape_of(Opportunity), opportunity_id),
+        contact_role=selected(info, OpportunityContactRole, id),
+        opportunity=selected(info, Opportunity, opportunity_id),
     )
 
 

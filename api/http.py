@@ -23,7 +23,7 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
 from api.bodies import EVENTS, Asked, Refused, media_type, read
-from api.callers import Caller, Callers
+from api.callers import Caller, Callers, Entry
 from api.context import Context, preferred_language
 from api.operations.graphql import tell_query
 from api.patience import ClientGone, Patience
@@ -57,7 +57,9 @@ NOT_ALONE = Text("订阅请使用 WebSocket 或事件流", "subscriptions go ove
 class Answers(Protocol):
     """Who answers a query by one statement of the database."""
 
-    async def answer(self, asked: Asked, context: Context, standing: Standing | None) -> bytes | None:
+    async def answer(
+        self, asked: Asked, context: Context, standing: Standing | None, *, queries_only: bool
+    ) -> bytes | None:
         """The whole body of the response; None for what is left to the resolvers.
 
         Raises StandingChanged where the standing no longer holds, and what the database raises.
@@ -153,22 +155,22 @@ class Endpoint(GraphQL[Any, None]):
         if entry is None:
             entry = await self._callers.admitted(caller)
         patience.serve(entry.context)
-        if (body := await self._compiled(asked, caller, entry.context, entry.standing)) is not None:
+        if (body := await self._compiled(asked, caller, entry, queries_only=by_get)) is not None:
             return Answered(body, wanted)
         if known:
             # Nothing has proved that who came a moment ago may still be here.
+            done = entry.context.done
             entry = await self._callers.admitted(caller, counted=True)
+            entry.context.done = done
             patience.serve(entry.context)
         return await self._execute(asked, entry.context, wanted, by_get=by_get)
 
-    async def _compiled(
-        self, asked: Asked, caller: Caller, context: Context, standing: Standing | None
-    ) -> bytes | None:
+    async def _compiled(self, asked: Asked, caller: Caller, entry: Entry, *, queries_only: bool) -> bytes | None:
         if self._answers is None:
             return None
         started = time.perf_counter()
         try:
-            body = await self._answers.answer(asked, context, standing)
+            body = await self._answers.answer(asked, entry.context, entry.standing, queries_only=queries_only)
         except StandingChanged:
             self._callers.forget(caller)
             return None

@@ -26,6 +26,7 @@ from api.reads import (
     node,
     part,
     roots,
+    selected,
     shape_of,
     to_one,
 )
@@ -254,7 +255,7 @@ async def _step(info: Info, input: KnowledgeItemActionInput, operation: Any) -> 
 
 
 async def _payload(info: Info, id: UUID) -> KnowledgeItemPayload:
-    return KnowledgeItemPayload(item=await load_one(info.context, shape_of(KnowledgeItem), id))
+    return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id))
 
 
 ActionInput = Annotated[KnowledgeItemActionInput, strawberry.argument(description="The entry and its version.")]

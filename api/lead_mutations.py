@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
 import strawberry
+from sqlalchemy import select
 
 from api.accounts import Account, Contact
 from api.activities import Activity
@@ -13,7 +14,7 @@ from api.custom_fields import CustomFieldInput, custom_input, read_custom, with_
 from api.deals import Opportunity
 from api.leads import Lead, MoneyInput
 from api.mutations import UserError, changes, create_once, given, mutation, refusals, text
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from api.scalars import JSON
 from domain import activities, conversion, deals, kernel, leads
 from domain.accounts import Channel
@@ -215,7 +216,7 @@ def picked(entity: str, id: strawberry.ID | None, path: str) -> UUID | None:
 
 
 async def _lead(info: Info, id: UUID) -> LeadPayload:
-    return LeadPayload(lead=await load_one(info.context, shape_of(Lead), id))
+    return LeadPayload(lead=selected(info, Lead, id))
 
 
 async def _step(info: Info, input: Any, operation: "Callable[..., Awaitable[Any]]", **words: Any) -> LeadPayload:
@@ -313,8 +314,8 @@ class LeadMutations:
                 occurred_at=given(input.occurred_at), client_key=input.client_key, reply=True,
             )  # fmt: skip
         return RespondToLeadPayload(
-            lead=await load_one(info.context, shape_of(Lead), id),
-            activity=await load_one(info.context, shape_of(Activity), activity.id),
+            lead=selected(info, Lead, id),
+            activity=selected(info, Activity, activity.id),
         )
 
     @mutation("Turn a lead into a deal once, with everything that was learned on the way.", *leads.WRITERS)
@@ -325,13 +326,13 @@ class LeadMutations:
         id = expect("Lead", input.lead_id, "leadId")
         words = {"lead_id": id, "terms": _terms(input), "expected_version": input.expected_version}
         opportunity_id = await create_once(info, input, deals.Opportunity, conversion.convert, words)
-        lead: Lead | None = await load_one(info.context, shape_of(Lead), id)
-        became = lead.converted_to if lead else None
+        became = select(leads.Lead.converted_account_id, leads.Lead.contact_id).where(leads.Lead.id == id)
+        ((account_id, contact_id),) = [tuple(row.values()) for row in await info.context.rows(became)]
         return ConvertLeadPayload(
-            lead=lead,
-            account=await became.account(info) if became else None,
-            contact=await became.contact(info) if became else None,
-            opportunity=await load_one(info.context, shape_of(Opportunity), opportunity_id),
+            lead=selected(info, Lead, id),
+            account=selected(info, Account, account_id),
+            contact=selected(info, Contact, contact_id),
+            opportunity=selected(info, Opportunity, opportunity_id),
         )
 
 

@@ -8,7 +8,7 @@ import strawberry
 from api.context import Info
 from api.mutations import UserError, changes, create_once, given, mutation, refusals, text
 from api.people import RoleGrant, ServiceKey, User
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import people
 from domain.kernel import ActorKind, Forbidden, Invalid, Language, Role, Scope, Text, Unauthenticated, load
 
@@ -149,7 +149,7 @@ def _given(description: str) -> Any:
 
 
 async def _user(info: Info, id: Any) -> UserPayload:
-    return UserPayload(user=await load_one(info.context, shape_of(User), id))
+    return UserPayload(user=selected(info, User, id))
 
 
 @strawberry.type
@@ -216,7 +216,7 @@ class PeopleMutations:
             return await people.give_role(uow, user, **terms)
 
         id = await create_once(info, input, people.RoleGrant, operation, words | {"user_id": user_id})
-        return RoleGrantPayload(role_grant=await load_one(info.context, shape_of(RoleGrant), id))
+        return RoleGrantPayload(role_grant=selected(info, RoleGrant, id))
 
     @mutation("Take a role back from now on.", Role.ADMIN)
     async def revoke_role(
@@ -226,7 +226,7 @@ class PeopleMutations:
         id = expect("RoleGrant", input.id, "id")
         async with info.context.open_uow() as uow:
             await people.revoke_role(uow, id, expected_version=input.expected_version)
-        return RoleGrantPayload(role_grant=await load_one(info.context, shape_of(RoleGrant), id))
+        return RoleGrantPayload(role_grant=selected(info, RoleGrant, id))
 
     @mutation("Give a person a password; whoever is signed in as them has to do so again.", Role.ADMIN)
     async def set_password(
@@ -275,7 +275,7 @@ class PeopleMutations:
             key, secret = await people.add_service_key(
                 uow, user, label=input.label, scopes=input.scopes, expires_at=given(input.expires_at), client_key=input.client_key
             )  # fmt: skip
-        return ServiceKeyPayload(service_key=await load_one(info.context, shape_of(ServiceKey), key.id), secret=secret)
+        return ServiceKeyPayload(service_key=selected(info, ServiceKey, key.id), secret=secret)
 
     @mutation("Take a service key back: nobody comes in with it from the next request on.", Role.ADMIN)
     async def revoke_service_key(
@@ -285,4 +285,4 @@ class PeopleMutations:
         id = expect("ServiceKey", input.id, "id")
         async with info.context.open_uow() as uow:
             await people.revoke_service_key(uow, id, expected_version=input.expected_version)
-        return ServiceKeyPayload(service_key=await load_one(info.context, shape_of(ServiceKey), id))
+        return ServiceKeyPayload(service_key=selected(info, ServiceKey, id))

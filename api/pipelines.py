@@ -8,7 +8,7 @@ import strawberry
 from api.context import Info
 from api.deals import Pipeline, Stage
 from api.mutations import UserError, changes, create_once, given, mutation, refusals, text
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import deals
 from domain.deals import LABEL_LENGTH, ForecastCategory, StagePlan
 from domain.kernel import Invalid, Role, Text
@@ -150,11 +150,11 @@ def _labelled(words: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _pipeline(info: Info, id: UUID) -> PipelinePayload:
-    return PipelinePayload(pipeline=await load_one(info.context, shape_of(Pipeline), id))
+    return PipelinePayload(pipeline=selected(info, Pipeline, id))
 
 
 async def _stage(info: Info, id: UUID) -> StagePayload:
-    return StagePayload(stage=await load_one(info.context, shape_of(Stage), id))
+    return StagePayload(stage=selected(info, Stage, id))
 
 
 @strawberry.type

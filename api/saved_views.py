@@ -17,7 +17,18 @@ from graphql import (
 from api.context import Info
 from api.mutations import UserError, changes, create_once, mutation, refusals, text
 from api.people import User
-from api.reads import Connection, column, equals, expect, listing, load_one, names, node, roots, shape_of, to_one
+from api.reads import (
+    Connection,
+    column,
+    equals,
+    expect,
+    listing,
+    names,
+    node,
+    roots,
+    selected,
+    to_one,
+)
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import JSON, enum
 from domain import saved_views
@@ -257,7 +268,7 @@ class SavedViewMutations:
         check_view(info.schema._schema, input.entity, words)  # noqa: SLF001 - Strawberry has no other way to the types
         words["entity_name"] = input.entity
         id = await create_once(info, input, saved_views.SavedView, saved_views.create_saved_view, words)
-        return SavedViewPayload(saved_view=await load_one(info.context, shape_of(SavedView), id))
+        return SavedViewPayload(saved_view=selected(info, SavedView, id))
 
     @mutation("Change one's own list.", *ALL_ROLES)
     async def update_saved_view(
@@ -269,7 +280,7 @@ class SavedViewMutations:
             view = await saved_views.load_own(uow, id, expected_version=input.expected_version)
             check_view(info.schema._schema, view.entity_name, words)  # noqa: SLF001 - as above
             await saved_views.update_saved_view(uow, id, expected_version=input.expected_version, changes=words)
-        return SavedViewPayload(saved_view=await load_one(info.context, shape_of(SavedView), id))
+        return SavedViewPayload(saved_view=selected(info, SavedView, id))
 
     @mutation("Keep one's own list no longer.", *ALL_ROLES)
     async def delete_saved_view(

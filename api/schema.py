@@ -102,6 +102,10 @@ def scope_of(kind: str, name: str) -> Scope:
 def _guarded(resolve: Callable[..., Any], scope: Scope) -> Callable[..., Any]:
     def guarded(root: Any, info: GraphQLResolveInfo[Context], **arguments: Any) -> Any:
         context: Context = info.context
+        if (done := context.done.get(info.path.key)) is not None:
+            if done.error is not None:
+                raise done.error
+            return done.payload
         if not context.reader.may(scope):
             raise Forbidden(Text(OUT_OF_SCOPE.zh.format(scope.value), OUT_OF_SCOPE.en.format(scope.value)))
         return resolve(root, info, **arguments)

@@ -9,7 +9,7 @@ from api.accounts.people import ContactPayload
 from api.accounts.types import Account, Contact
 from api.context import Info
 from api.mutations import given, mutation
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import merging
 from domain.accounts import WRITERS
 
@@ -64,7 +64,7 @@ class MergeMutations:
         pair = _pair("Account", input)
         async with info.context.open_uow() as uow:
             survivor = await merging.merge_accounts(uow, pair)
-        return AccountPayload(account=await load_one(info.context, shape_of(Account), survivor.id))
+        return AccountPayload(account=selected(info, Account, survivor.id))
 
     @mutation(
         "Make one contact of two: whatever hangs on the duplicate goes over, and only what both allowed is still allowed.",
@@ -77,4 +77,4 @@ class MergeMutations:
         pair = _pair("Contact", input)
         async with info.context.open_uow() as uow:
             survivor = await merging.merge_contacts(uow, pair)
-        return ContactPayload(contact=await load_one(info.context, shape_of(Contact), survivor.id))
+        return ContactPayload(contact=selected(info, Contact, survivor.id))

@@ -9,7 +9,7 @@ from api.accounts.types import Account, AccountTeamMember
 from api.context import Info
 from api.custom_fields import CustomFieldInput, custom_input, with_custom
 from api.mutations import UserError, changes, mutation, refusals, text
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import accounts, deals, kernel
 from domain.accounts import NAME_LENGTH, WORD_LENGTH, WRITERS, LifecycleStage
 from domain.kernel import Role
@@ -124,7 +124,7 @@ def _linked(input: CreateAccountInput | UpdateAccountInput) -> dict[str, Any]:
 
 async def account_payload(info: Info, id: UUID) -> AccountPayload:
     """The account as the caller sees it now."""
-    return AccountPayload(account=await load_one(info.context, shape_of(Account), id))
+    return AccountPayload(account=selected(info, Account, id))
 
 
 @strawberry.type
@@ -161,8 +161,8 @@ class OrganisationMutations:
         async with info.context.open_uow() as uow:
             member = await accounts.join_team(uow, account_id, user_id, input.role, client_key=input.client_key)
         return AccountTeamMemberPayload(
-            account=await load_one(info.context, shape_of(Account), account_id),
-            member=await load_one(info.context, shape_of(AccountTeamMember), member.id),
+            account=selected(info, Account, account_id),
+            member=selected(info, AccountTeamMember, member.id),
         )
 
     @mutation("Take a colleague off the team of an account that the caller owns or decides over.", *WRITERS)
@@ -173,4 +173,4 @@ class OrganisationMutations:
         id = expect("AccountTeamMember", input.id, "id")
         async with info.context.open_uow() as uow:
             account_id = await accounts.leave_team(uow, id, expected_version=input.expected_version)
-        return AccountTeamMemberPayload(account=await load_one(info.context, shape_of(Account), account_id))
+        return AccountTeamMemberPayload(account=selected(info, Account, account_id))

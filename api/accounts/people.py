@@ -8,7 +8,7 @@ from api.accounts.types import Contact, ContactPoint
 from api.context import Info
 from api.custom_fields import CustomFieldInput, custom_input, read_custom, with_custom
 from api.mutations import UserError, changes, given, mutation, refusals, text
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import accounts
 from domain.accounts import ADDRESS_LENGTH, KEEPERS, NAME_LENGTH, TITLE_LENGTH, WRITERS, BuyingRole, Channel
 
@@ -98,8 +98,8 @@ class ContactPointPayload:
 
 async def _point_payload(info: Info, point: accounts.ContactPoint) -> ContactPointPayload:
     return ContactPointPayload(
-        contact=await load_one(info.context, shape_of(Contact), point.contact_id),
-        contact_point=await load_one(info.context, shape_of(ContactPoint), point.id),
+        contact=selected(info, Contact, point.contact_id),
+        contact_point=selected(info, ContactPoint, point.id),
     )
 
 
@@ -118,7 +118,7 @@ class ContactMutations:
                 uow, name=input.name, account_id=account_id, title=given(input.title), buying_role=given(input.buying_role),
                 custom=read_custom(given(input.custom)) or {}, client_key=input.client_key,
             )  # fmt: skip
-        return ContactPayload(contact=await load_one(info.context, shape_of(Contact), contact.id))
+        return ContactPayload(contact=selected(info, Contact, contact.id))
 
     @mutation("Change a contact.", *WRITERS)
     async def update_contact(
@@ -131,7 +131,7 @@ class ContactMutations:
             values["account_id"] = expect("Account", values["account_id"], "accountId")
         async with info.context.open_uow() as uow:
             await accounts.update_contact(uow, id, expected_version=input.expected_version, changes=values)
-        return ContactPayload(contact=await load_one(info.context, shape_of(Contact), id))
+        return ContactPayload(contact=selected(info, Contact, id))
 
     @mutation("Add an address to a contact, or return the equal one that is there.", *KEEPERS)
     async def add_contact_point(
@@ -165,4 +165,4 @@ class ContactMutations:
         id = expect("ContactPoint", input.id, "id")
         async with info.context.open_uow() as uow:
             contact_id = await accounts.remove_point(uow, id, expected_version=input.expected_version)
-        return ContactPointPayload(contact=await load_one(info.context, shape_of(Contact), contact_id))
+        return ContactPointPayload(contact=selected(info, Contact, contact_id))

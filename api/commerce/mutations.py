@@ -25,7 +25,7 @@ from api.commerce.inputs import (
 from api.commerce.types import Invoice, Order, Payment, Product, Quote
 from api.context import Info
 from api.mutations import UserError, changes, create_once, given, mutation, refusals
-from api.reads import expect, load_one, shape_of
+from api.reads import expect, selected
 from domain import commerce
 from domain.commerce import APPROVING, COLLECTING, FULFILLING, ORDERING, PRICING, SELLING
 from domain.kernel import Invalid, Text
@@ -72,23 +72,23 @@ class PaymentPayload:
 
 
 async def _product(info: Info, id: UUID) -> ProductPayload:
-    return ProductPayload(product=await load_one(info.context, shape_of(Product), id))
+    return ProductPayload(product=selected(info, Product, id))
 
 
 async def _quote(info: Info, id: UUID) -> QuotePayload:
-    return QuotePayload(quote=await load_one(info.context, shape_of(Quote), id))
+    return QuotePayload(quote=selected(info, Quote, id))
 
 
 async def _order(info: Info, id: UUID) -> OrderPayload:
-    return OrderPayload(order=await load_one(info.context, shape_of(Order), id))
+    return OrderPayload(order=selected(info, Order, id))
 
 
 async def _invoice(info: Info, id: UUID) -> InvoicePayload:
-    return InvoicePayload(invoice=await load_one(info.context, shape_of(Invoice), id))
+    return InvoicePayload(invoice=selected(info, Invoice, id))
 
 
 async def _payment(info: Info, id: UUID) -> PaymentPayload:
-    return PaymentPayload(payment=await load_one(info.context, shape_of(Payment), id))
+    return PaymentPayload(payment=selected(info, Payment, id))
 
 
 async def _updated(

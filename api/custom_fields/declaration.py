@@ -10,7 +10,7 @@ from sqlalchemy import select
 from api.context import Info
 from api.custom_fields.kinds import CustomFieldEntity, CustomFieldKind
 from api.mutations import UserError, changes, given, mutation, refusals, text
-from api.reads import by, column, computed, derived, expect, load_one, localized, node, roots, shape_of
+from api.reads import by, column, computed, derived, expect, localized, node, roots, selected, shape_of
 from api.records import RECORD_HIDDEN, Record
 from domain import custom_fields
 from domain.custom_fields import (
@@ -129,7 +129,7 @@ def _given_choices(choices: list[CustomFieldChoiceInput] | None) -> list[Choice]
 
 
 async def _payload(info: Info, field: custom_fields.CustomField) -> CustomFieldPayload:
-    return CustomFieldPayload(custom_field=await load_one(info.context, shape_of(CustomField), field.id))
+    return CustomFieldPayload(custom_field=selected(info, CustomField, field.id))
 
 
 @roots

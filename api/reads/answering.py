@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import get_variable_values
-from sqlalchemy import BindParameter, Select, Text, Uuid, func, literal_column, select
+from sqlalchemy import BindParameter, ColumnElement, Select, Text, Uuid, func, literal_column, select
 
 from api.bodies import Asked
 from api.context import Context
@@ -21,7 +21,9 @@ from api.errors import report, unfit_text
 from api.limits import Kept, Limits, first_excess
 from api.reads import sql
 from api.reads.arguments import Outlines, plain_variables
-from api.reads.compiler import Asking, Compiler, Draft, Finish, NotCompiled
+from api.reads.changing import Step, answer, execute, wanted, written
+from api.reads.compiler import Asking, Change, Compiler, Finish, NotCompiled
+from api.reads.filters import NOBODY
 from api.standing import Standing, StandingChanged
 from domain import people
 from domain.kernel import Actor, ActorKind, Database, ErrorCode, Reach, Role, SalesError, Scope
@@ -60,6 +62,15 @@ class Uncompiled:
     field: str
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A compiled mutation: its roots in their order."""
+
+    steps: tuple[Step, ...]
+    limits: Limits
+    tail: bytes
+
+
 class Answering:
     """Answers operations by their plans; the plans of a document are forgotten with it."""
 
@@ -68,19 +79,27 @@ class Answering:
         self._database = database
         self._documents = documents
         self._shapes: Kept[tuple[Actor, ReaderShape]] = Kept(KEPT_READERS)
+        self._proof = sql.write(select(_EPOCH), find_slot, embedded=database.embedded)
 
-    async def answer(self, asked: Asked, context: Context, standing: Standing | None = None) -> bytes | None:
+    async def answer(
+        self, asked: Asked, context: Context, standing: Standing | None = None, *, queries_only: bool = False
+    ) -> bytes | None:
         """The whole JSON of the answer; None for an operation that the resolvers answer.
+
+        Of a mutation of which anything was done the resolvers find in the context what they need not do again.
 
         Raises StandingChanged when the reader is not any more who the edge takes them for, and what the pools raise.
         """
         actor = context.actor
-        if actor is None or actor.unrestricted or not actor.may(Scope.READ):
+        if actor is None or actor.unrestricted:
             return None
         document = self._documents.find(asked.query, asked.operation_name, context.limits)
         if document is None or document.errors or document.operation is None:
             return None
-        if document.operation.operation is not OperationType.QUERY:
+        kind = document.operation.operation
+        if kind is OperationType.SUBSCRIPTION or (kind is OperationType.MUTATION and queries_only):
+            return None
+        if kind is OperationType.QUERY and not actor.may(Scope.READ):
             return None
         known = remembered(document, self._schema)
         variables = known.coerced(asked.variables)
@@ -88,11 +107,15 @@ class Answering:
             return None
         key = (self._shape(actor), context.language, known.outlines.of(variables))
         plan = known.plans.get(key)
-        if plan is None or (isinstance(plan, Plan) and plan.limits is not context.limits):
+        if plan is None or (not isinstance(plan, Uncompiled) and plan.limits is not context.limits):
             plan = known.keep(key, self._made(document, asked.variables, context))
         if isinstance(plan, Uncompiled):
             return None
-        return await self._asked(plan, Asking(variables, context), standing, lambda why: known.keep(key, Uncompiled(why)))
+        if isinstance(plan, Steps):
+            return await self._changed(plan, document, Asking(variables, context), asked.variables, standing)
+        return await self._asked(
+            plan, Asking(variables, context), standing, lambda why: known.keep(key, Uncompiled(why))
+        )
 
     def why_not(self, asked: Asked, context: Context) -> str | None:
         """The field for which the resolvers answer an operation that was asked before; None for one that has a plan."""
@@ -113,7 +136,7 @@ class Answering:
 
     # ---- making a plan -------------------------------------------------------------------------------------------
 
-    def _made(self, document: Document, raw: Mapping[str, Any], context: Context) -> Plan | Uncompiled:
+    def _made(self, document: Document, raw: Mapping[str, Any], context: Context) -> Plan | Steps | Uncompiled:
         measure = document.measure(raw)
         if first_excess(measure, context.limits, context.language, signed_in=True) is not None:
             return Uncompiled("limits")
@@ -123,24 +146,36 @@ class Answering:
             return Uncompiled("variables")
         try:
             actor = stand_in(self._shape(context.reader))
-            draft = Compiler(self._schema, document.ast, operation, variables, context, actor).query()
+            compiler = Compiler(self._schema, document.ast, operation, variables, context, actor)
+            if operation.operation is OperationType.MUTATION:
+                steps = [Step(change, self._reading(change, context.limits)) for change in compiler.mutation()]
+                return Steps(tuple(steps), context.limits, _tail(measure.cost, context.limits))
+            draft = compiler.query()
         except NotCompiled as reason:
             return Uncompiled(reason.field)
         except SalesError as error:
             return Uncompiled(str(error))
-        return self._plan(draft, context.limits, measure.cost)
+        texts, tail = [draft.text, _EPOCH.label("epoch")], _tail(measure.cost, context.limits)
+        return self._plan(texts, draft.beside, draft.finish, draft.refused, context.limits, tail)
 
-    def _plan(self, draft: Draft, limits: Limits, cost: int) -> Plan:
-        beside = [sql.packed(rows) for rows in draft.beside.values()]
-        statement = select(draft.text.label("data"), _EPOCH.label("epoch"), *beside)
+    def _reading(self, change: Change, limits: Limits) -> Plan | None:
+        return self._plan(change.texts, change.beside, None, (), limits, b"") if change.texts else None
+
+    def _plan(
+        self, texts: Sequence[ColumnElement[Any]], beside_of: Mapping[str, Select[Any]], finish: Finish | None, refused: Any, limits: Limits, tail: bytes,
+    ) -> Plan:  # fmt: skip
+        beside = [sql.packed(rows) for rows in beside_of.values()]
+        statement = select(*(text.label(f"text_{at}") for at, text in enumerate(texts)), *beside)
         if not self._database.embedded:
-            made = [func.set_config(name, sql.slot(("setting", name), _setting(at), Text()), literal_column("true")) for at, name in enumerate(SETTINGS)]
+            made = [
+                func.set_config(name, sql.slot(("setting", name), _setting(at), Text()), literal_column("true"))
+                for at, name in enumerate(SETTINGS)
+            ]
             who = select(*(one.label(f"setting_{at}") for at, one in enumerate(made))).offset(0).subquery("who")
             statement = statement.select_from(who).where(*(one.is_not(None) for one in who.c))
         written = sql.write(statement, find_slot, embedded=self._database.embedded)
-        readers = [(key, _unpacker(rows)) for key, rows in draft.beside.items()]
-        tail = b',"extensions":' + orjson.dumps({"cost": {"requested": cost, "limit": limits.cost}}) + b"}"
-        return Plan(written.sql, written.reads, draft.finish, tuple(readers), tuple(draft.refused), limits, tail)
+        readers = [(key, _unpacker(rows)) for key, rows in beside_of.items()]
+        return Plan(written.sql, written.reads, finish, tuple(readers), tuple(refused), limits, tail)
 
     # ---- asking --------------------------------------------------------------------------------------------------
 
@@ -169,6 +204,58 @@ class Answering:
             return self._finished(plan, asking, row)
         return b'{"data":' + (text if isinstance(text, bytes) else text.encode()) + plan.tail
 
+    # ---- changing ------------------------------------------------------------------------------------------------
+
+    async def _changed(
+        self, steps: Steps, document: Document, asking: Asking, raw: Mapping[str, Any], standing: Standing | None
+    ) -> bytes | None:
+        """Execute each root in its turn, and read what its payload selects before the next."""
+        context = asking.context
+        if standing is not None:
+            asking.session_id = standing.session_id
+            proof = self._proof
+            if (await self._database.reads.fetch(proof.sql, tuple([read(asking) for read in proof.reads])))[
+                0
+            ] != standing.epoch:
+                raise StandingChanged
+        operation: Any = document.operation
+        variables: Any = get_variable_values(self._schema, operation.variable_definitions or (), dict(raw))
+        context.changes = True
+        parts: dict[str, bytes] = {}
+        errors: list[GraphQLError] = []
+        for step in steps.steps:
+            done = await execute(self._schema, document, step, variables, context)
+            context.done[step.change.key] = done
+            if done.error is not None:
+                errors.append(done.error)
+                parts[step.change.key] = b"null"
+                continue
+            words = b"null" if done.payload is None else await self._payload(step, done.payload, asking)
+            if words is None:
+                return None
+            parts[step.change.key] = words
+        return answer(parts, errors, steps.tail)
+
+    async def _payload(self, step: Step, payload: Any, asking: Asking) -> bytes | None:
+        """One payload as JSON; None where the resolvers have to read it."""
+        texts: tuple[Any, ...] = ()
+        asking.changed = wanted(step, payload)
+        if any(id != NOBODY for id in asking.changed):
+            plan: Plan = step.statement
+            try:
+                texts = await self._database.reads.fetch(plan.sql, tuple([read(asking) for read in plan.reads]))
+            except (*REFUSED, *DRIVER_ERRORS) as error:
+                log.warning("a compiled read is left to the resolvers: %s", error)
+                return None
+            count = len(step.change.texts)
+            asking.beside = {
+                key: unpack(words) for (key, unpack), words in zip(plan.beside, texts[count:], strict=True)
+            }
+        try:
+            return written(step, payload, texts or (None,) * len(asking.changed), asking)
+        except NotCompiled:
+            return None
+
     @staticmethod
     def _finished(plan: Plan, asking: Asking, row: tuple[Any, ...]) -> bytes | None:
         data = orjson.loads(row[0])
@@ -186,6 +273,10 @@ class Answering:
             report(error, asking.context)
             errors.append(error.formatted)
         return b'{"data":' + orjson.dumps(data) + b',"errors":' + orjson.dumps(errors) + plan.tail
+
+
+def _tail(cost: int, limits: Limits) -> bytes:
+    return b',"extensions":' + orjson.dumps({"cost": {"requested": cost, "limit": limits.cost}}) + b"}"
 
 
 def _setting(at: int) -> Callable[[Asking], str]:
@@ -212,12 +303,12 @@ class Remembered:
 
     def __init__(self, schema: GraphQLSchema, document: Document) -> None:
         self.outlines = Outlines(schema, document.ast, document.operation)
-        self.plans: dict[Hashable, Plan | Uncompiled] = {}
+        self.plans: dict[Hashable, Plan | Steps | Uncompiled] = {}
         self._schema = schema
         self._definitions: Any = document.operation.variable_definitions or ()
         self._plain = plain_variables(schema, self._definitions)
 
-    def keep(self, key: Hashable, plan: Plan | Uncompiled) -> Plan | Uncompiled:
+    def keep(self, key: Hashable, plan: Plan | Steps | Uncompiled) -> Plan | Steps | Uncompiled:
         """Remember a plan; the oldest goes where there are too many."""
         self.plans[key] = plan
         if len(self.plans) > KEPT_PLANS:
@@ -244,7 +335,6 @@ def remembered(document: Document, schema: GraphQLSchema) -> Remembered:
 
 
 # ---- readers ---------------------------------------------------------------------------------------------------------
-
 
 
 def reader_shape(actor: Actor) -> ReaderShape:

@@ -99,6 +99,8 @@ class Asking:
     variables: Variables
     context: Context
     session_id: UUID | None = None
+    changed: Sequence[UUID] = ()
+    """The records of a payload that are read."""
     beside: Mapping[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     """The rows that the statement carries once, by their keys."""
 
@@ -127,6 +129,28 @@ NULL = "null"
 def as_it_is(value: Any, _asking: Asking) -> Any:
     """Leave a value alone that is only written anew, in the one form of numbers and spaces."""
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadField:
+    """One field of a mutation's payload: a record that is read, by the number of its text in the statement, or a value."""
+
+    key: str
+    attribute: str
+    text: int | None
+    finish: Finish | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One root field of a mutation: what is executed, and how its payload is written."""
+
+    key: str
+    name: str
+    nodes: list[FieldNode]
+    fields: list[PayloadField]
+    texts: list[ColumnElement[str]]
+    beside: Mapping[str, Select[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +203,38 @@ class Compiler:
         fields = collect_fields(self.schema, self.fragments, self.variables, kind, self.operation).grouped_field_set
         piece = self.fields(kind, fields, lambda name, details: self._root(kind, name, details))
         return Draft(piece.text, piece.finish, self.refused, self.beside)
+
+    def mutation(self) -> list[Change]:
+        """Compile what is read once each root of a mutation is done.
+
+        Raises NotCompiled, before anything is executed, for one whose payload is left to the resolvers.
+        """
+        kind = self.schema.mutation_type
+        assert kind is not None  # noqa: S101 - the schema has mutations
+        fields = collect_fields(self.schema, self.fragments, self.variables, kind, self.operation).grouped_field_set
+        return [self._change(kind, key, details) for key, details in fields.items()]
+
+    def _change(self, kind: GraphQLObjectType, key: str, details: list[FieldDetails]) -> Change:
+        name = details[0].node.name.value
+        if name.startswith("__"):
+            raise NotCompiled(name)
+        payload = get_named_type(kind.fields[name].type)
+        found: list[PayloadField] = []
+        texts: list[ColumnElement[str]] = []
+        self.beside = {}
+        for inner, asked in self.below(payload, details).items():
+            if asked[0].node.name.value == "__typename":
+                found.append(PayloadField(inner, "", None, lambda _value, _asking: payload.name))
+                continue
+            declared = payload.fields[asked[0].node.name.value]
+            named, attribute = get_named_type(declared.type), declared.extensions["strawberry-definition"].python_name
+            if named.name in SHAPES and not _is_list(declared):
+                piece = self.record(SHAPES[named.name], named, asked, self.slot(_changed(len(texts)), Uuid()))
+                found.append(PayloadField(inner, attribute, len(texts), piece.finish))
+                texts.append(piece.text)
+            else:
+                found.append(PayloadField(inner, attribute, None, self._serialised(declared.type, asked)))
+        return Change(key, name, [detail.node for detail in details], found, texts, self.beside)
 
     def fields(
         self,
@@ -798,6 +854,10 @@ class _Page:
     def total(table: FromClause, asked: list[ColumnElement[bool]]) -> ColumnElement[str]:
         """How many rows there are on all pages."""
         return _one(sql.whole(func.count()), table, *asked)
+
+
+def _changed(number: int) -> Callable[[Asking], UUID]:
+    return lambda asking: asking.changed[number]
 
 
 def as_input(declared: StrawberryField) -> Callable[[Any], Any]:

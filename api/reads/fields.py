@@ -1,6 +1,6 @@
 """The words in which a type declares its fields; the resolvers behind them are the same for every type."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -48,6 +48,7 @@ from api.reads.shapes import (
     ToAny,
     ToOne,
     Whole,
+    shape_of,
 )
 from api.reads.view import Order, View, read_cursor, write_cursor
 from domain import kernel
@@ -218,6 +219,25 @@ async def _survivors(context: Context, shape: Shape, view: View, ids: list[UUID]
     objects = await _objects(context, shape, view, view.rows(), sorted(set(into.values()))) if into else []
     found = {one.row_id: one for one in objects}
     return {id: found[survivor] for id, survivor in into.items() if survivor in found}
+
+
+class Selected:
+    """A record of a mutation's payload, read as the reader sees it when it is asked for."""
+
+    __slots__ = ("_context", "_shape", "row_id")
+
+    def __init__(self, context: Context, shape: Shape, row_id: UUID) -> None:
+        self._context = context
+        self._shape = shape
+        self.row_id = row_id
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return load_one(self._context, self._shape, self.row_id).__await__()
+
+
+def selected(info: Info, kind: type, id: UUID) -> Any:
+    """The record with an id, for a payload: what is selected of it is read once the change is done."""
+    return Selected(info.context, shape_of(kind), id)
 
 
 async def load_self(context: Context, shape: Shape, id: UUID) -> Any:
