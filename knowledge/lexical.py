@@ -81,7 +81,10 @@ class LexicalIndex:
     def _settle(self, state: "_State") -> None:
         size = len(state.main.ids)
         unmerged = min(DELTA_LIMIT, DELTA_SHARE * size) if size > self._always_merged else 0
-        self._state = state.merged() if state.pending > unmerged else state
+        if state.pending > unmerged:
+            state = state.merged()
+        _ = state.delta_segment
+        self._state = state
 
     def search(self, query: Sequence[str], limit: int, allowed: AllowedPassages | None = None) -> Ranking:
         """The `limit` best passages that hold at least one of the tokens, from the allowed ones if these are given."""
@@ -91,7 +94,7 @@ class LexicalIndex:
         keep = state.alive if allowed is None else state.alive & allowed.mask(state.main.ids)
         places = np.flatnonzero(keep & (scores > 0))
         ids, found = state.main.ids[places], scores[places]
-        if state.delta_segment is not None:
+        if state.delta:
             delta_ids, delta_scores = state.delta_segment.search(tokens, allowed)
             ids, found = np.concatenate([ids, delta_ids]), np.concatenate([found, delta_scores])
         return Ranking.best(ids, found, limit)
@@ -200,11 +203,15 @@ class _State:
     main: _Main
     alive: npt.NDArray[np.bool_]
     delta: Mapping[int, Sequence[str]]
-    delta_segment: "_Delta | None"
 
     @classmethod
     def of(cls, main: _Main) -> "_State":
-        return cls(main, np.ones(len(main.ids), np.bool_), {}, None)
+        return cls(main, np.ones(len(main.ids), np.bool_), {})
+
+    @cached_property
+    def delta_segment(self) -> "_Delta":
+        """The documents beside the main segment, scored when the first asks: that is the writer, so that no search waits."""
+        return _Delta(self.main, self.delta)
 
     def __len__(self) -> int:
         return int(self.alive.sum()) + len(self.delta)
@@ -223,12 +230,12 @@ class _State:
         return [*self.main.ids[self.alive].tolist(), *self.delta]
 
     def with_delta(self, delta: Mapping[int, Sequence[str]]) -> "_State":
-        return _State(self.main, self.alive, delta, _Delta(self.main, delta) if delta else None)
+        return _State(self.main, self.alive, delta)
 
     def without(self, gone: set[int]) -> "_State":
         alive = self.alive & ~np.isin(self.main.ids, np.array(sorted(gone), np.int64))
         kept = {passage_id: tokens for passage_id, tokens in self.delta.items() if passage_id not in gone}
-        return _State(self.main, alive, {}, None).with_delta(kept)
+        return _State(self.main, alive, kept)
 
     def merged(self) -> "_State":
         return _State.of(self.main.joined(self.alive, self.delta)) if self.pending else self

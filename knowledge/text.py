@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -75,7 +76,8 @@ def tokenise(text: str) -> list[str]:
             tokens.extend(first + second for first, second in pairwise(han))
         else:
             tokens.append(_stem(word))
-    return tokens
+    # One object a word instead of one for each place where it stands.
+    return list(map(sys.intern, tokens))
 
 
 def query_tokens(text: str) -> list[str]:
