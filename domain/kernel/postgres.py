@@ -29,6 +29,16 @@ class Seat:
     driver: Any
 
 
+class Refused(Exception):
+    """What PostgreSQL says of a statement, without the details, which quote values of persons."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__(f"{type(error).__name__}: {error.args[0] if error.args else error}")
+        self.sqlstate: str | None = getattr(error, "sqlstate", None)
+        self.constraint_name: str | None = getattr(error, "constraint_name", None)
+        self.breaks_rule = isinstance(error, asyncpg.IntegrityConstraintViolationError)
+
+
 class PostgresTransaction(Transaction):
     """A transaction that begins with the first statement that needs one.
 
@@ -38,13 +48,15 @@ class PostgresTransaction(Transaction):
     def __init__(self, driver: Any, dialect: Dialect) -> None:
         super().__init__(dialect)
         self._driver = driver
-        self._begun = False
+        self.begun = False
+        """Whether a transaction is open, or may be."""
 
     async def ready(self, *, begun: bool = True) -> None:
         """Send what waits; begin where that or what follows needs it."""
-        if (begun or self._waiting) and not self._begun:
+        if (begun or self._waiting) and not self.begun:
+            # Said before it is known: who is cancelled meanwhile leaves a transaction that nobody has seen begin.
+            self.begun = True
             await self._script("BEGIN")
-            self._begun = True
         if self._waiting:
             await self._send()
 
@@ -52,8 +64,8 @@ class PostgresTransaction(Transaction):
         """Take PostgreSQL's advisory locks of these numbers, in their order."""
         if self._waiting:
             await self.ready()
-        begin = [] if self._begun else ["BEGIN"]
-        self._begun = True
+        begin = [] if self.begun else ["BEGIN"]
+        self.begun = True
         await self._script("; ".join(begin + [f"SELECT pg_advisory_xact_lock({int(number)})" for number in numbers]))
 
     async def commit(self) -> None:
@@ -61,19 +73,18 @@ class PostgresTransaction(Transaction):
 
         Raises DBAPIError where PostgreSQL has rolled back instead, because a statement before had failed.
         """
-        if not self._begun and sum(map(len, self._waiting.values())) > TOGETHER:
+        if not self.begun and sum(map(len, self._waiting.values())) > TOGETHER:
             await self.ready()
         elif self._waiting:
             await self._send()
-        if self._begun:
-            self._begun = False
+        if self.begun:
             if await self._script("COMMIT") != "COMMIT":
                 raise DBAPIError("COMMIT", None, RuntimeError("the transaction had failed before"))
+            self.begun = False
 
     async def roll_back(self) -> None:
         """Undo everything, wherever it stands."""
-        if self._driver.is_in_transaction():
-            await self._driver.execute("ROLLBACK")
+        await self._driver.execute("ROLLBACK")
 
     async def _send(self) -> None:
         waiting = self._take()
@@ -97,11 +108,10 @@ class PostgresTransaction(Transaction):
         """What the driver gives; its errors are told as SQLAlchemy tells them, without any value."""
         try:
             return await work
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise IntegrityError(sql, None, error) from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            gone = self._driver.is_closed()
-            raise DBAPIError(sql, None, error, connection_invalidated=gone) from error
+            told = Refused(error)
+        kind = IntegrityError if told.breaks_rule else DBAPIError
+        raise kind(sql, None, told, connection_invalidated=self._driver.is_closed())
 
 
 @lru_cache(maxsize=1024)
@@ -146,7 +156,12 @@ class Seats:
         try:
             yield seat.connection, transaction
         finally:
-            if seat.driver.is_in_transaction() or seat.driver.is_closed() or seat.connection.in_transaction():
+            if (
+                transaction.begun
+                or seat.driver.is_in_transaction()
+                or seat.driver.is_closed()
+                or seat.connection.in_transaction()
+            ):
                 await finish(self._mended(seat, transaction))
             else:
                 self._free.put_nowait(seat)

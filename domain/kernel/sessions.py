@@ -30,9 +30,10 @@ class UnitSession(AsyncSession):
             info={"transaction": transaction},
         )  # fmt: skip
         self.transaction = transaction
-        self._connection = connection
+        # What statements of the session look up is kept here: of a connection that was cut nothing may be asked.
+        self._shared = connection.info
         self._added: dict[int, Base] = {}
-        connection.info["transaction"] = transaction
+        self._shared["transaction"] = transaction
 
     def add(self, instance: object, _warn: bool = True) -> None:
         """Take in a row: a new one is written by the next flush."""
@@ -67,7 +68,7 @@ class UnitSession(AsyncSession):
 
     async def leave(self, *, kept: bool) -> None:
         """End the session before its transaction ends; what was written stays where the unit is to be kept."""
-        self._connection.info.pop("transaction", None)
+        self._shared.pop("transaction", None)
         if not self.in_transaction():
             self.sync_session.close()
         elif kept:
