@@ -1,21 +1,22 @@
 """Activities in the schema, and their logging."""
 
 from datetime import datetime
-from typing import Annotated
-from uuid import UUID
+from typing import Annotated, Any
 
 import strawberry
+from sqlalchemy import ColumnElement, case, func, literal
 
 from api.attachments import Attachment
 from api.context import Info
 from api.mutations import UserError, given, mutation, refusals, text
-from api.people import Actor
+from api.people import ACTOR_KIND, Actor
+from api.people import actor as doer
 from api.reads import (
     Connection,
     Node,
+    View,
     by,
     column,
-    derived,
     equals,
     listing,
     names_any,
@@ -45,11 +46,15 @@ enum(
 )
 
 
-def doer(owner_id: UUID | None, kind: ActorKind | None, recorder_id: UUID | None) -> Actor:
-    """Who did an activity: the colleague who owns it, else whoever recorded it."""
-    if owner_id is not None:
-        return Actor(kind=ActorKind.USER, user_id=owner_id)
-    return Actor(kind=kind or ActorKind.SYSTEM, user_id=recorder_id)
+def _kind(view: View) -> ColumnElement[Any]:
+    return case(
+        (view.column("owner_id", "actor").is_not(None), literal(ActorKind.USER, ACTOR_KIND)),
+        else_=view.column("created_by_kind", "actor"),
+    )
+
+
+def _doer(view: View) -> ColumnElement[Any]:
+    return func.coalesce(view.column("owner_id", "actor"), view.column("created_by_id", "actor"))
 
 
 @node(
@@ -65,8 +70,15 @@ class Activity(Node):
     subject: str = column("What it was about.")
     body: str | None = column("What was said or written.")
     occurred_at: datetime = column("When it was done.")
-    related_to: Node | None = to_any("related_kind", "related_id", "The record that it is about.")
-    actor: Actor | None = derived(("owner_id", "created_by_kind", "created_by_id"), doer, "Who did it.")
+    related_to: Node | None = to_any(
+        "related_kind", "related_id", "The record that it is about.", kinds=activities.RELATED
+    )
+    actor: Actor | None = doer(
+        "Who did it: the colleague who owns it, else whoever recorded it.",
+        kind=_kind,
+        user_id=_doer,
+        columns=("owner_id", "created_by_kind", "created_by_id"),
+    )
     attachments: list[Attachment] = newest(
         "subject_id", "Its documents, newest first.", where={"subject_kind": "Activity"}
     )

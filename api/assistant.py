@@ -16,7 +16,7 @@ from api.consent import ConsentReceipt
 from api.context import Context, Info
 from api.knowledge import KnowledgeItem
 from api.mutations import UserError, given, mutation, refusals, text
-from api.people import Actor
+from api.people import Actor, person
 from api.reads import (
     STAMPS,
     Connection,
@@ -48,7 +48,7 @@ from assistant.model import CitationVerdict, Disposition, FeedbackVerdict, Gener
 from assistant.skills import SKILLS
 from assistant.skills.base import DEFAULT_DEADLINE_SECONDS, Ask
 from domain.accounts import Channel
-from domain.kernel import ActorKind, Language, Role, rows_visible
+from domain.kernel import Language, Role, rows_visible
 
 enum(
     GenerationKind,
@@ -156,15 +156,11 @@ class GenerationCheck:
     detail: str | None = column("What was removed.")
 
 
-def _person(user_id: UUID) -> Actor:
-    return Actor(kind=ActorKind.USER, user_id=user_id)
-
-
 @node(model.GenerationFeedback, hidden=PART | {"by_id"}, order=by("at", "id"))
 class GenerationFeedback:
     """What one person made of an answer."""
 
-    by: Actor = derived(("by_id",), _person, "Who gave it.")
+    by: Actor = person("Who gave it.", "by_id")
     at: datetime = column("When.")
     verdict: FeedbackVerdict = column("What they made of it.")
     reason: str | None = column("Why.")
@@ -218,7 +214,7 @@ class Generation(Node):
         "subject_kind", "subject_id", "The record that it is about; null where the reader does not see it."
     )
     subject_label: str = column("What the record was called.")
-    requested_by: Actor = derived(("requested_by_id",), _person, "Who asked.")
+    requested_by: Actor = person("Who asked.", "requested_by_id")
     requested_at: datetime = column("When.")
     latency_ms: int | None = column("Milliseconds from the request to the stored answer.")
     disposition: Disposition = column("What became of it.")

@@ -7,13 +7,13 @@ import strawberry
 
 from api.context import Info
 from api.mutations import UserError, changes, create_once, mutation, refusals, text
-from api.people import Actor
-from api.reads import Node, column, derived, expect, node, read_id, selected, to_any
+from api.people import Actor, actor
+from api.reads import Node, column, expect, node, read_id, selected, to_any
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import enum
 from domain import attachments
 from domain.attachments import ATTACHING, TITLE_LENGTH, URL_LENGTH, AttachmentKind
-from domain.kernel import ActorKind, not_found
+from domain.kernel import not_found
 
 enum(
     AttachmentKind,
@@ -32,10 +32,6 @@ enum(
 )
 
 
-def _adder(kind: ActorKind, user_id: UUID | None) -> Actor:
-    return Actor(kind=kind, user_id=user_id)
-
-
 @node(attachments.Attachment, hidden=RECORD_HIDDEN | {"account_id", "contact_id"})
 class Attachment(Record):
     """A document of a record, under a web address or a document store's id."""
@@ -48,7 +44,7 @@ class Attachment(Record):
     size_bytes: float | None = column("How large it is, in bytes.")
     sha256: str | None = column("The SHA-256 of its bytes, in hexadecimal digits.")
     subject: Node | None = to_any("subject_kind", "subject_id", "The record to which it belongs.")
-    added_by: Actor | None = derived(("created_by_kind", "created_by_id"), _adder, "Who added it.")
+    added_by: Actor | None = actor("Who added it.", kind="created_by_kind", user_id="created_by_id")
 
 
 @strawberry.input(description="A document to add to a record.")

@@ -2,19 +2,17 @@
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import strawberry
 
 from api.context import Info
-from api.people import Actor
+from api.people import Actor, actor
 from api.reads import (
     Connection,
     Node,
     by,
     column,
     computed,
-    derived,
     equals,
     listing,
     names,
@@ -27,7 +25,7 @@ from api.reads import (
 )
 from api.scalars import JSON
 from domain import ledger
-from domain.kernel import ActorKind, Forbidden, Role, Text
+from domain.kernel import Forbidden, Role, Text
 from domain.ledger import Verification
 
 MAY_VERIFY = (Role.AUDITOR, Role.DPO, Role.ADMIN)
@@ -37,17 +35,15 @@ NO_VERIFYING = Text(
 )
 
 
-def _actor(kind: ActorKind | None, id: UUID | None, name: str | None, on_behalf_of_id: UUID | None) -> Actor:
-    return Actor(kind=kind or ActorKind.SYSTEM, user_id=id, name=name, on_behalf_of_id=on_behalf_of_id)
-
-
 @node(ledger.AuditEvent, order=by("-seq", "-id"), hidden=frozenset({"seq", "digest_version", "leaf_index"}))
 class AuditEvent(Node):
     """One thing that somebody did, with a digest over all of it."""
 
     at: datetime = column("When it was done.")
     action: str = column("What was done, such as `lead.captured`.")
-    actor: Actor = derived(("actor_kind", "actor_id", "actor_name", "on_behalf_of_id"), _actor, "Who did it.")
+    actor: Actor = actor(
+        "Who did it.", kind="actor_kind", user_id="actor_id", name="actor_name", on_behalf_of_id="on_behalf_of_id"
+    )
     subject: Node | None = to_any(
         "subject_kind", "subject_id", "The record to which it was done; null where the reader does not see it."
     )

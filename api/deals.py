@@ -1,36 +1,41 @@
 """Pipelines, stages and opportunities in the schema, and the total of each stage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from operator import ge, le
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Uuid, and_, cast, func, or_, select
 from sqlalchemy import Text as SqlText
-from sqlalchemy.engine import RowMapping
 
 from api.accounts import Account, Contact
-from api.context import Context, Info
+from api.context import Context
 from api.custom_fields import CustomFieldFilter, CustomFieldValue, custom_filter, custom_values
 from api.leads import Lead, MoneyInput
 from api.people import User
 from api.reads import (
+    NOBODY,
+    NOW,
     STAMPS,
     Connection,
     Money,
     Node,
+    Scope,
     View,
-    batched,
+    argument,
     by,
     column,
-    computed,
     connection,
     contains,
+    derived,
     equals,
+    expressed,
+    gathered,
     id_of,
+    listed,
     listing,
     localized,
     many,
@@ -39,11 +44,15 @@ from api.reads import (
     names,
     newest,
     node,
+    packed,
     roots,
-    shape_of,
+    rows,
+    rows_as_json,
     since,
     to_one,
+    unpacked,
     until,
+    whole_days,
 )
 from api.record_log import LogEntry, log
 from api.records import RECORD_HIDDEN, Record
@@ -52,7 +61,7 @@ from api.timeline import TimelineEntry, timeline
 from domain import deals, kernel
 from domain.accounts import BuyingRole
 from domain.deals import CommitteeSeat, ForecastCategory, Influence, Stance
-from domain.kernel import SYSTEM, Invalid, Text, rows_visible, totals_visible
+from domain.kernel import Invalid, Text, UtcDateTime, beyond, rows_visible, totals_visible
 from domain.people import Territory
 
 if TYPE_CHECKING:
@@ -122,6 +131,10 @@ class Pipeline(Node):
     )
 
 
+def _days(view: View) -> ColumnElement[int]:
+    return whole_days(view.column("entered_at"), func.coalesce(view.column("left_at"), NOW))
+
+
 @node(deals.StageTransition, order=by("entered_at", "id"), hidden=frozenset({"opportunity_id", "import_batch_id"}))
 class StageTransition(Node):
     """One stay of a deal in a stage."""
@@ -131,10 +144,7 @@ class StageTransition(Node):
     entered_at: datetime = column("When the deal entered it.")
     left_at: datetime | None = column("When the deal left it; null while it stays.")
 
-    @computed("How many whole days it stayed, or has stayed by now.")
-    async def days(self, info: Info) -> int:
-        """Count them."""
-        return ((self.left_at or info.context.now) - self.entered_at).days
+    days: int = expressed(_days, "How many whole days it stayed, or has stayed by now.")
 
 
 @node(deals.OpportunityContactRole, order=by("id"), hidden=RECORD_HIDDEN | {"opportunity_id"})
@@ -160,17 +170,16 @@ class CommitteeCoverage:
     unknown: list[BuyingRole] = strawberry.field(description="Needed roles of which we know nobody.")
 
 
-async def _coverage(context: Context, ids: list[UUID]) -> Mapping[UUID, deals.CommitteeCoverage]:
-    seat = deals.OpportunityContactRole
-    rows = await context.rows(
-        select(seat.opportunity_id, seat.role, seat.covered_at).where(
-            seat.opportunity_id.in_(ids), rows_visible(seat, context.reader)
-        )
-    )
-    seats: dict[UUID, list[CommitteeSeat]] = {id: [] for id in ids}
-    for row in rows:
-        seats[row["opportunity_id"]].append(CommitteeSeat(row["role"], row["covered_at"] is not None))
-    return {id: deals.committee_coverage(seated) for id, seated in seats.items()}
+def _seats(view: View) -> ColumnElement[str]:
+    """The roles on the committee, as far as the reader sees them, with whether somebody spoke to them."""
+    seat = deals.OpportunityContactRole.__table__.alias()
+    seen = (seat.c.opportunity_id == view.key, rows_visible(deals.OpportunityContactRole, view.actor, seat))
+    return packed(select(seat.c.role, seat.c.covered_at).where(*seen).correlate_except(seat))
+
+
+def _coverage(seats: str) -> deals.CommitteeCoverage:
+    kinds = (deals.OpportunityContactRole.role.type, UtcDateTime())
+    return deals.committee_coverage([CommitteeSeat(role, at is not None) for role, at in unpacked(seats, kinds)])
 
 
 @node(deals.Opportunity, hidden=RECORD_HIDDEN | {"territory_id", "source", "external_id"})
@@ -195,8 +204,8 @@ class Opportunity(Record):
     loss_reason: str | None = column("Why it was lost.")
     custom_fields: list[CustomFieldValue] = custom_values("Opportunity")
     contact_roles: list[OpportunityContactRole] = many("opportunity_id", "Its buying committee.")
-    committee_coverage: CommitteeCoverage | None = batched(
-        _coverage, "Which of the roles that a deal needs somebody has spoken to."
+    committee_coverage: CommitteeCoverage | None = gathered(
+        (_seats,), _coverage, "Which of the roles that a deal needs somebody has spoken to."
     )
     transitions: list[StageTransition] = many("opportunity_id", "Its stays in stages, in their order.")
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
@@ -307,56 +316,52 @@ class OpportunityFilter:
     custom: list[CustomFieldFilter] | None = custom_filter()
 
 
-@strawberry.type(description="What the reader's opportunities of one stage add up to.")
+def _moneys(stored: str) -> list[kernel.Money]:
+    sums = unpacked(stored, (SqlText(), BigInteger()))
+    return sorted(
+        (kernel.Money(int(amount), code) for code, amount in sums if code and amount is not None),
+        key=lambda total: total.currency,
+    )
+
+
+@rows
 class PipelineStageTotal:
-    """One stage with its sums."""
+    """What the reader's opportunities of one stage add up to."""
 
-    stage: Stage = strawberry.field(description="The stage.")
-    count: int = strawberry.field(description="How many opportunities stand in it.")
-    totals: list[Money] = strawberry.field(description="One total a currency, by its code.")
+    stage: Stage = to_one("stage_id", "The stage.")
+    count: int = column("How many opportunities stand in it.")
+    totals: list[Money] = derived(("totals",), _moneys, "One total a currency, by its code.")
 
 
-def _totals(actor: kernel.Actor) -> Select[UUID, str | None, int, int | None]:
-    deal = deals.Opportunity
-    return (
-        select(deal.stage_id, deal.currency, func.count().label("count"), func.sum(deal.amount_minor).label("amount"))
-        .where(totals_visible(deal, actor))
-        .group_by(deal.stage_id, deal.currency)
+def _stage_totals(scope: Scope, pipeline_id: ColumnElement[UUID] | None = None) -> Select[Any]:
+    """The stages of a pipeline with their sums; what counts in a total is more than what the rows show."""
+    deal, stage, default = (
+        beyond(deals.Opportunity).alias(),
+        deals.Stage.__table__.alias(),
+        deals.Pipeline.__table__.alias(),
     )
-
-
-def _stage_total(stage: Stage, rows: list[RowMapping]) -> PipelineStageTotal:
-    sums = [
-        kernel.Money(int(row["amount"]), row["currency"])
-        for row in rows
-        if row["currency"] and row["amount"] is not None
-    ]
-    totals = cast("list[Money]", sorted(sums, key=lambda total: total.currency))
-    return PipelineStageTotal(stage=stage, count=sum(row["count"] or 0 for row in rows), totals=totals)
-
-
-async def _pipeline_by_stage(context: Context, pipeline_id: strawberry.ID | None) -> list[PipelineStageTotal]:
-    shape = shape_of(Stage)
-    view = shape.view(context.reader, context.language)
-    stage, sums = view.table.c, _totals(context.reader).subquery()
-    default = select(deals.Pipeline.id).order_by(deals.Pipeline.id).limit(1).scalar_subquery()
+    by_currency = (
+        select(deal.c.stage_id, deal.c.currency, func.count().label("count"), func.sum(deal.c.amount_minor).label("amount"))
+        .where(totals_visible(deals.Opportunity, scope.actor, deal)).group_by(deal.c.stage_id, deal.c.currency).subquery()
+    )  # fmt: skip
+    sums = (
+        select(by_currency.c.stage_id, func.sum(by_currency.c.count).label("count"), rows_as_json(by_currency.c.currency, by_currency.c.amount).label("totals"))
+        .group_by(by_currency.c.stage_id).subquery()
+    )  # fmt: skip
+    first = select(default.c.id).order_by(default.c.id).limit(1).scalar_subquery()
     wanted = (
-        stage.pipeline_id == id_of("Pipeline", pipeline_id)
-        if pipeline_id
-        else or_(stage.pipeline_id == default, sums.c.count > 0)
+        stage.c.pipeline_id == pipeline_id
+        if pipeline_id is not None
+        else or_(stage.c.pipeline_id == first, sums.c.count > 0)
     )
-    wanted = and_(wanted, or_(stage.retired_at.is_(None), sums.c.count > 0))
-    statement = (
-        select(*shape.select(view), sums.c.currency, sums.c.count, sums.c.amount)
-        .select_from(view.table.outerjoin(sums, sums.c.stage_id == stage.id))
-        .where(view.rows(), wanted)
-        .order_by(stage.pipeline_id, stage.position, stage.id)
-    )
-    stages: dict[UUID, list[RowMapping]] = {}
-    # What counts in a total is more than what the rows show, and the statement adds it up for the reader.
-    for row in await context.rows(statement, SYSTEM):
-        stages.setdefault(row["id"], []).append(row)
-    return [_stage_total(shape.build(rows[0], view), rows) for rows in stages.values()]
+    return (
+        select(
+            stage.c.id.label("stage_id"), stage.c.pipeline_id, stage.c.position,
+            cast(func.coalesce(sums.c.count, 0), BigInteger()).label("count"), func.coalesce(sums.c.totals, "[]").label("totals"),
+        )
+        .select_from(stage.outerjoin(sums, sums.c.stage_id == stage.c.id))
+        .where(rows_visible(deals.Stage, scope.actor, stage), wanted, or_(stage.c.retired_at.is_(None), sums.c.count > 0))
+    )  # fmt: skip
 
 
 @roots
@@ -368,15 +373,12 @@ class DealQueries:
     )
     pipelines: Connection[Pipeline] = listing("The pipelines, oldest first.")
 
-    @computed(
-        "The totals of each stage of a pipeline; without one, of the first and of every other stage that has opportunities."
-    )
-    async def pipeline_by_stage(
-        self,
-        info: Info,
-        pipeline_id: Annotated[
-            strawberry.ID | None, strawberry.argument(description="The pipeline.")
-        ] = strawberry.UNSET,
-    ) -> list[PipelineStageTotal]:
-        """Add up in the database, in one statement."""
-        return await _pipeline_by_stage(info.context, pipeline_id or None)
+    pipeline_by_stage: list[PipelineStageTotal] = listed(
+        _stage_totals,
+        "The totals of each stage of a pipeline; without one, of the first and of every other stage that has opportunities.",
+        argument(
+            "pipeline_id", strawberry.ID | None, "The pipeline.", strawberry.UNSET, as_sql=Uuid(),
+            convert=lambda given: (id_of("Pipeline", given) or NOBODY) if given else None,
+        ),
+        order=by("pipeline_id", "position", "stage_id"),
+    )  # fmt: skip

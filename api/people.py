@@ -1,38 +1,44 @@
 """People in the schema: users with their roles and keys, who is asking, and whoever did something."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
+from sqlalchemy import ColumnElement, Text, Uuid, case, cast, func, literal, null, select
+from sqlalchemy import Enum as SqlEnum
+from sqlalchemy.types import TypeEngine
 
-from api.context import Context, Info
+from api.context import Context
 from api.reads import (
     STAMPS,
     Connection,
+    Expression,
     Node,
+    View,
     batched,
     by,
     column,
-    computed,
     contains,
     derived,
+    embedded,
     equals,
+    expressed,
     global_id,
     listing,
-    load_one,
-    load_self,
     localized,
     many,
     node,
+    own_record,
     roots,
-    shape_of,
+    rows,
     to_one,
 )
 from api.scalars import enum
 from domain import kernel, people
-from domain.kernel import ActorKind, Language, Role, Scope, Text
+from domain.kernel import ActorKind, Language, Role, Scope, rows_visible
+from domain.kernel import Text as Words
 
 if TYPE_CHECKING:
     from api.accounts import Account
@@ -73,12 +79,12 @@ enum(
 enum(Language, "The languages that people read here.", ZH="Chinese.", EN="English.")
 
 KINDS = {
-    ActorKind.USER: Text("用户", "user"),
-    ActorKind.ASSISTANT: Text("智能助手", "assistant"),
-    ActorKind.RULE: Text("规则", "rule"),
-    ActorKind.IMPORT: Text("数据导入", "import"),
-    ActorKind.INTEGRATION: Text("系统集成", "integration"),
-    ActorKind.SYSTEM: Text("系统", "system"),
+    ActorKind.USER: Words("用户", "user"),
+    ActorKind.ASSISTANT: Words("智能助手", "assistant"),
+    ActorKind.RULE: Words("规则", "rule"),
+    ActorKind.IMPORT: Words("数据导入", "import"),
+    ActorKind.INTEGRATION: Words("系统集成", "integration"),
+    ActorKind.SYSTEM: Words("系统", "system"),
 }
 
 
@@ -169,52 +175,60 @@ class UserFilter:
     kind: ActorKind | None = equals("kind", "A person or a service account.")
 
 
-@strawberry.type(description="Who did something: a person, the assistant for one, or a machine.")
+ACTOR_KIND = SqlEnum(ActorKind, native_enum=False)
+
+
+def _display_name(view: View) -> ColumnElement[str]:
+    """The name kept with the deed, else the person's present one, else what machines of this kind are called."""
+    user = people.User.__table__.alias()
+    seen = (user.c.id == view.column("user_id"), rows_visible(people.User, view.actor, user))
+    present = select(user.c.name).where(*seen).correlate_except(user).scalar_subquery()
+    kinds = [(view.column("kind") == kind, words.words(view.language)) for kind, words in KINDS.items()]
+    return func.coalesce(func.nullif(view.column("name"), ""), present, case(*kinds))
+
+
+@rows
 class Actor:
-    """What is stored of an actor; names are looked up when they are asked for."""
+    """Who did something: a person, the assistant for one, or a machine."""
 
-    kind: ActorKind = strawberry.field(description="What kind of somebody.")
-    user_id: strawberry.Private[UUID | None] = None
-    on_behalf_of_id: strawberry.Private[UUID | None] = None
-    name: strawberry.Private[str | None] = None
-
-    @computed("A name to show: the person's, or the kind's in the reader's language.")
-    async def display_name(self, info: Info) -> str:
-        """Prefer the name kept with the deed, then the person's present one."""
-        if self.name:
-            return self.name
-        user = await _user(info.context, self.user_id)
-        return user.name if user is not None else KINDS[self.kind].words(info.context.language)
-
-    @computed("The person, where one acted.")
-    async def user(self, info: Info) -> User | None:
-        """Load the person."""
-        return await _user(info.context, self.user_id)
-
-    @computed("The person for whom a machine acted.")
-    async def on_behalf_of(self, info: Info) -> User | None:
-        """Load the person."""
-        return await _user(info.context, self.on_behalf_of_id)
+    kind: ActorKind = column("What kind of somebody.")
+    display_name: str = expressed(
+        _display_name, "A name to show: the person's, or the kind's in the reader's language."
+    )
+    user: User | None = to_one("user_id", "The person, where one acted.")
+    on_behalf_of: User | None = to_one("on_behalf_of_id", "The person for whom a machine acted.")
 
 
-async def _user(context: Context, id: UUID | None) -> User | None:
-    found: User | None = None if id is None else await load_one(context, shape_of(User), id)
-    return found
+def nothing(kind: TypeEngine[Any]) -> Expression:
+    """A slot that holds nothing."""
+    return lambda _view: cast(null(), kind)
+
+
+def actor(
+    description: str,
+    *,
+    kind: str | Expression,
+    user_id: str | Expression,
+    name: str | None = None,
+    on_behalf_of_id: str | None = None,
+    columns: Collection[str] = (),
+) -> Any:
+    """A field that shows who did something, by what the row keeps of them."""
+    return embedded(
+        description, columns, kind=kind, user_id=user_id, name=name or nothing(Text()), on_behalf_of_id=on_behalf_of_id or nothing(Uuid()),
+    )  # fmt: skip
+
+
+def person(description: str, user_id: str) -> Any:
+    """A field that shows the person who did something."""
+    return actor(description, kind=lambda _view: literal(ActorKind.USER, ACTOR_KIND), user_id=user_id)
 
 
 @roots
 class PeopleQueries:
     """The roots of this room."""
 
-    @computed("Who is asking; null without a token.")
-    async def viewer(self, info: Info) -> User | None:
-        """Read the person's own record, whatever roles they hold."""
-        actor: kernel.Actor | None = info.context.actor
-        if actor is None or actor.user_id is None:
-            return None
-        viewer: User | None = await load_self(info.context, shape_of(User), actor.user_id)
-        return viewer
-
+    viewer: User | None = own_record("Who is asking; null without a token.")
     users: Connection[User] = listing("Everybody who works here, by name.", filter=UserFilter)
     territories: Connection[Territory] = listing("The sales regions.")
     brands: Connection[Brand] = listing("The brands.")

@@ -1,14 +1,13 @@
 """Signals in the schema: facts about buyers and sellers, as they came in."""
 
 from datetime import datetime
-from uuid import UUID
 
-from api.context import Info
 from api.people import Actor
-from api.reads import Node, by, column, computed, derived, node, to_any
+from api.people import actor as recorded_by
+from api.reads import Node, by, column, in_words, node, to_any
 from api.scalars import JSON, enum
 from domain import signals
-from domain.kernel import ActorKind
+from domain.kernel import Language
 from domain.signals import EvidenceGrade
 
 enum(
@@ -22,8 +21,9 @@ enum(
 )
 
 
-def _actor(kind: ActorKind | None, id: UUID | None) -> Actor:
-    return Actor(kind=kind or ActorKind.SYSTEM, user_id=id)
+def _label(language: Language, type: str) -> str:
+    label = signals.LABELS.get(type)
+    return type if label is None else label.words(language)
 
 
 @node(
@@ -42,10 +42,6 @@ class Signal(Node):
     source: str = column("Where it came from.")
     payload: JSON | None = column("What it says, in the form of its type.")
     evidence_grade: EvidenceGrade = column("How well it is shown.")
-    actor: Actor | None = derived(("actor_kind", "actor_id"), _actor, "Who recorded it.")
+    actor: Actor | None = recorded_by("Who recorded it.", kind="actor_kind", user_id="actor_id")
 
-    @computed("The name of its type in the reader's language.")
-    async def label(self, info: Info) -> str:
-        """Look it up."""
-        label = signals.LABELS.get(self.type)
-        return self.type if label is None else label.words(info.context.language)
+    label: str = in_words(("type",), _label, "The name of its type in the reader's language.")

@@ -32,7 +32,7 @@ from api.reads.fields import (
     to_one,
     worded,
 )
-from api.reads.filters import contains, contains_in, equals, holds, matching, names, names_any, since, until
+from api.reads.filters import NOBODY, contains, contains_in, equals, holds, matching, names, names_any, since, until
 from api.reads.ids import PREFIXES, expect, global_id, id_of, read_id
 from api.reads.lists import Connection, Edge, PageInfo, check_size
 from api.reads.shapes import (
@@ -40,6 +40,7 @@ from api.reads.shapes import (
     STAMPS,
     Begin,
     Beside,
+    Expression,
     Node,
     Scope,
     Shape,
@@ -50,10 +51,11 @@ from api.reads.shapes import (
     rows,
     shape_of,
 )
-from api.reads.sql import NOW, TODAY, packed, unpacked
+from api.reads.sql import NOW, TODAY, packed, rows_as_json, unpacked, whole_days
 from api.reads.view import Order, View, by
 
 __all__ = [
+    "NOBODY",
     "NOW",
     "PREFIXES",
     "SHAPES",
@@ -63,6 +65,7 @@ __all__ = [
     "Beside",
     "Connection",
     "Edge",
+    "Expression",
     "Money",
     "Node",
     "Order",
@@ -113,12 +116,14 @@ __all__ = [
     "part",
     "read_id",
     "roots",
-    "rows", "selected",
+    "rows",
+    "rows_as_json", "selected",
     "shape_of",
     "since",
     "to_any",
     "to_one",
     "unpacked",
     "until",
+    "whole_days",
     "worded",
 ]  # fmt: skip

@@ -137,7 +137,8 @@ def _kind_of_id(value: Any) -> Hashable:
 
 
 def _is_given(value: Any) -> Hashable:
-    return value is not None
+    """Whether there is something: nothing at all and an empty text often ask the same."""
+    return value if value is None or value == "" else True
 
 
 def _by_type(kind: GraphQLInputType) -> Outline:

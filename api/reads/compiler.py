@@ -25,6 +25,7 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
 from sqlalchemy import (
+    Cast,
     ColumnElement,
     False_,
     FromClause,
@@ -445,7 +446,7 @@ class Compiler:
         """The object of the record with an id; null where the reader does not see it."""
         view = self.view(shape)
         seen = view.rows()
-        if isinstance(seen, False_) or isinstance(id, Null):
+        if isinstance(seen, False_) or isinstance(id, Null) or (isinstance(id, Cast) and isinstance(id.clause, Null)):
             return Piece(null())
         piece = self.object(kind, details, Row(shape, view))
         return Piece(_one(piece.text, view.table, view.key == id, seen), piece.finish)
@@ -552,9 +553,9 @@ class Compiler:
         if given is None or given.value is None:
             return None
         convert = one.convert or (lambda value: value)
-        if one.kind is None:
-            return convert(given.value)
-        convert(given.value)
+        now = convert(given.value)
+        if one.kind is None or now is None:
+            return now
         read = given.read
         return self.slot(lambda asking: convert(read(asking.variables)), one.kind)
 

@@ -108,12 +108,12 @@ def expressed(expression: Expression, description: str) -> Any:
     return _declare(Expressed(expression), description)
 
 
-def embedded(description: str, **slots: str | Expression) -> Any:
+def embedded(description: str, columns: Collection[str] = (), **slots: str | Expression) -> Any:
     """A field that shows a part of the row as an object: the type's columns, by columns of the row or expressions over it.
 
-    It is null where it may be and none of them holds anything.
+    `columns` are those that the expressions read. It is null where it may be and no slot holds anything.
     """
-    return _declare(Embedded(slots), description)
+    return _declare(Embedded(slots, columns), description)
 
 
 def gathered(lookups: tuple[Expression, ...], build: Callable[..., Any], description: str) -> Any:
@@ -426,7 +426,7 @@ def _put(given: Input, value: Any) -> Any:
     if value is None or value is strawberry.UNSET:
         return None
     found = given.convert(value) if given.convert else value
-    return found if given.kind is None else literal(found, given.kind)
+    return found if given.kind is None or found is None else literal(found, given.kind)
 
 
 async def _rows_of(

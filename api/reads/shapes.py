@@ -193,9 +193,9 @@ class Expressed(Source):
 class Embedded(Source):
     """A part of the row itself, shown as an object whose columns the row fills; null where none of them holds anything."""
 
-    def __init__(self, slots: Mapping[str, str | Expression]) -> None:
+    def __init__(self, slots: Mapping[str, str | Expression], columns: Collection[str]) -> None:
         self.slots = slots
-        self.columns = tuple(slot for slot in slots.values() if isinstance(slot, str))
+        self.columns = (*(slot for slot in slots.values() if isinstance(slot, str)), *columns)
 
     def inside(self, view: View) -> View:
         """The object's view of the row."""
@@ -471,7 +471,9 @@ class Shape:
 
     def fresh_view(self, actor: Actor, language: Language, table: FromClause | None = None) -> View:
         """A reader's view of an alias of its own, or of a table that has the rows."""
-        return View(self.model, self.withheld, self.model.__table__.alias() if table is None else table, actor, language)
+        return View(
+            self.model, self.withheld, self.model.__table__.alias() if table is None else table, actor, language
+        )
 
     def select(self, view: View) -> list[ColumnElement[Any]]:
         """Every expression that an object needs, labelled."""

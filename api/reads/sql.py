@@ -12,6 +12,7 @@ import orjson
 from babel.core import get_global
 from sqlalchemy import (
     JSON,
+    BigInteger,
     BindParameter,
     ColumnClause,
     ColumnElement,
@@ -132,7 +133,9 @@ def write(statement: Select[Any], find_slot: FindSlot, *, embedded: bool) -> Wri
         # SQLite has no wall: what lies beyond it are the tables themselves.
         dialect.identifier_preparer.schema_for_object = lambda _table: None
     compiled: Any = statement.compile(dialect=dialect)
-    return Written(_with_lookups(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values()))
+    return Written(
+        _with_lookups(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values())
+    )
 
 
 def _with_lookups(compiled: Any) -> str:
@@ -270,6 +273,15 @@ _rows = _function("coalesce(json_agg({0})::text, '[]')", "json_group_array(json(
 _nested = _function("({0})", "json({0})", JSON())
 
 
+whole_days = _function(
+    "floor(extract(epoch FROM ({1} - {0})) / 86400)::bigint",
+    "((CAST(strftime('%s', {1}) AS INTEGER) * 1000000 + CAST(substr({1}, 21, 6) AS INTEGER)"
+    " - CAST(strftime('%s', {0}) AS INTEGER) * 1000000 - CAST(substr({0}, 21, 6) AS INTEGER)) / 86400000000)",
+    BigInteger(),
+)
+"""How many whole days lie between two instants, the first not after the second."""
+
+
 def truth(condition: ColumnElement[bool]) -> ColumnElement[str]:
     """A condition as JSON; null where it is."""
     return case((condition, "true"), (~condition, "false"))
@@ -315,6 +327,11 @@ def packed(rows: Select[Any]) -> ColumnElement[str]:
     """All rows of a statement as one JSON array of arrays, in their order; `unpacked` reads it."""
     inner = rows.subquery()
     return select(_rows(_row(*map(_part, inner.c)))).select_from(inner).scalar_subquery()
+
+
+def rows_as_json(*columns: ColumnElement[Any]) -> ColumnElement[str]:
+    """The rows of a group as one JSON array of arrays, in no order; `unpacked` reads it."""
+    return _rows(_row(*map(_part, columns)))
 
 
 def _part(column: ColumnElement[Any]) -> ColumnElement[Any]:

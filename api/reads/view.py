@@ -78,8 +78,8 @@ class View:
 
     @property
     def key(self) -> ColumnElement[UUID]:
-        """The id of the row."""
-        return self.table.c.id
+        """The id of the row, or its first column where it has none."""
+        return self.table.c.id if "id" in self.table.c else next(iter(self.table.c))
 
     def column(self, name: str, field: str | None = None) -> ColumnElement[Any]:
         """A column, null where a field that it belongs to is withheld: the one given, or (for filters and orders) the first."""
