@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import peer
 from bench.cells import OTHER_CPU, Cell
 from bench.operations import OPERATIONS
+from bench.peer import install_wrk
 from bench.picture import Panel, Series, draw
-from bench.postgres import Cluster, cluster, load_peer, load_sortie, size
+from bench.postgres import Cluster, cluster, load_sortie, size
 from bench.reads import deals_of
 from bench.served import serving, token_of
 
@@ -34,10 +34,8 @@ log = Console(stderr=True)
 
 def measure(server: Cluster, folder: Path, accounts: int) -> dict[str, dict[str, float]]:
     """The cost of the three reads at one size: µs of the server, of PostgreSQL, and the median latency in ms."""
-    load_peer(server, accounts, log.print)
-    every, _ = asyncio.run(deals_of(server.url("peer"), accounts * 10))
-    server.drop("peer")
     home = load_sortie(server, folder / f"home-{accounts}", accounts, log.print)
+    every, _ = asyncio.run(deals_of(home.url, accounts * 10))
     server.pin(OTHER_CPU)
     token = token_of(home, size(accounts)["users"] + 1)
     found = {}
@@ -83,7 +81,7 @@ def picture(found: Found) -> str:
         for name, sizes in found.items()
     }
     wait = {name: [(accounts * 100, of["p50_ms"]) for accounts, of in sizes.items()] for name, sizes in found.items()}
-    words = {"Q1": "Q1 单个商机 one deal", "Q2": "Q2 五十个商机 fifty deals", "Q3": "Q3 管道汇总 the pipeline"}
+    words = {"Q1": "Q1 一个商机 one opportunity", "Q2": "Q2 五十个商机 fifty of them", "Q3": "Q3 销售漏斗 the pipeline"}
     return draw(
         [
             Panel(
@@ -101,7 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--up-to", type=int, default=SIZES[-1], help="the most accounts; a hundred activities each")
     asked = parser.parse_args()
-    peer.install()
+    install_wrk()
     folder = Path(tempfile.mkdtemp(prefix="sortie-growth-"))
     found: Found = {}
     try:

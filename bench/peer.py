@@ -14,18 +14,26 @@ from bench.load import cpu_seconds
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("SORTIE_HOME", "var")).absolute() / "bench" / "peer"
 READY_SECONDS = 30.0
-NEEDED = "the comparison needs wrk (Debian: apt-get install wrk) and npm"
 
 
-def install() -> None:
-    """Have wrk and the peer.
+def install_wrk() -> None:
+    """Have wrk.
 
-    Raises RuntimeError, saying what is missing, where they cannot be had.
+    Raises RuntimeError, saying how to get it, where it cannot be had.
     """
     if shutil.which("wrk") is None and shutil.which("apt-get") is not None:
         subprocess.run(["apt-get", "install", "-y", "-qq", "wrk"], check=False, capture_output=True)
-    if shutil.which("wrk") is None or shutil.which("npm") is None:
-        raise RuntimeError(NEEDED)
+    if shutil.which("wrk") is None:
+        raise RuntimeError("wrk is missing and cannot be installed; on Debian: sudo apt-get install wrk")
+
+
+def install() -> None:
+    """Have the peer.
+
+    Raises RuntimeError where there is no npm to get it with.
+    """
+    if shutil.which("npm") is None:
+        raise RuntimeError("npm is missing, with which the peer is installed")
     CACHE.mkdir(parents=True, exist_ok=True)
     wanted = (HERE / "postgraphile" / "package.json").read_text()
     stamp = CACHE / ".installed"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 340, 64, 150, 44, 48
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 340, 64, 200, 44, 48
 COLOURS = ("#1f6feb", "#d1742a", "#2a8c5a", "#8a4fb5")
 FONT = "font-family='system-ui, sans-serif' font-size='12'"
 

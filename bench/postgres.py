@@ -46,12 +46,7 @@ class Cluster:
 
     def create(self, database: str) -> None:
         """Have an empty database of that name."""
-        self.drop(database)
-        self.run("postgres", f"CREATE DATABASE {database}")
-
-    def drop(self, database: str) -> None:
-        """Have no database of that name."""
-        self.run("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        self.run("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", f"CREATE DATABASE {database}")
 
     def pin(self, cpu: int) -> None:
         """Have it run on one core, with all processes that it starts from now on."""

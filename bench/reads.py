@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from rich import box
@@ -27,7 +28,7 @@ from rich.table import Table
 from bench import embedded, peer
 from bench.cells import OTHER_CPU, SERVER_CPU, Cell, Target, differences, settle
 from bench.load import Home, cpu_seconds
-from bench.operations import OPERATIONS, REQUESTS, Deal, Operation
+from bench.operations import OPERATIONS, OPPORTUNITY, REQUESTS, Deal, Operation, global_id, number_of
 from bench.postgres import ACCOUNTS, Cluster, cluster, load_peer, load_sortie, size, take_back
 from bench.served import production, serving, token_of
 
@@ -77,7 +78,7 @@ def installed(folder: Path, server: Cluster, accounts: int, *, keep: bool) -> It
         made = load_sortie(server, home, accounts, log.print)
         (home / "loaded").touch()
     server.pin(OTHER_CPU)
-    every, own = asyncio.run(deals_of(server.url("peer"), accounts * 10))
+    every, own = asyncio.run(deals_of(made.url, accounts * 10))
     with (
         peer.serving(server.url("peer"), SERVER_CPU) as (port, pid),
         serving(made, server.cpu_seconds) as ours,
@@ -89,13 +90,13 @@ def installed(folder: Path, server: Cluster, accounts: int, *, keep: bool) -> It
 async def deals_of(url: str, count: int) -> tuple[list[Deal], list[Deal]]:
     """The deals that are asked for: spread over all, and of those whose account has the same owner."""
     connection = await asyncpg.connect(url)
-    asked = [1 + at * 97 % count for at in range(REQUESTS)]
+    asked = [UUID(global_id(OPPORTUNITY, 1 + at * 97 % count)[4:]) for at in range(REQUESTS)]
     rows = await connection.fetch("SELECT id, owner_id FROM opportunities WHERE id = ANY ($1)", asked)
     same = "SELECT o.id, o.owner_id FROM opportunities AS o JOIN accounts AS a ON a.id = o.account_id AND a.owner_id = o.owner_id ORDER BY o.id LIMIT $1"
     own = await connection.fetch(same, REQUESTS)
     await connection.close()
-    owners = {row["id"]: row["owner_id"] for row in rows}
-    return [Deal(id, owners[id]) for id in asked], [Deal(row["id"], row["owner_id"]) for row in own]
+    deals = {row["id"]: Deal(number_of(row["id"].hex), number_of(row["owner_id"].hex)) for row in (*rows, *own)}
+    return [deals[id] for id in asked], [deals[row["id"]] for row in own]
 
 
 # ---- one run ---------------------------------------------------------------------------------------------------------
@@ -243,6 +244,7 @@ def main() -> int:
     if (os.cpu_count() or 1) < 2:
         log.print("the method needs two cores: one for the server, one for wrk and PostgreSQL")
         return 1
+    peer.install_wrk()
     peer.install()
     folder = asked.keep or Path(tempfile.mkdtemp(prefix="sortie-bench-"))
     folder.mkdir(exist_ok=True, parents=True)
