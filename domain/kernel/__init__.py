@@ -41,6 +41,7 @@ from domain.kernel.errors import (
 )
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found_by
+from domain.kernel.outages import unavailable
 from domain.kernel.reader import SETTINGS, beyond, settings
 from domain.kernel.uow import (
     Database,
@@ -51,7 +52,6 @@ from domain.kernel.uow import (
     UnledgeredChangeError,
     insert_rows,
     new_id,
-    unavailable,
     utc_now,
 )
 from domain.kernel.values import Language, Money, Ref, fingerprint, money

@@ -12,8 +12,7 @@ from uuid import UUID
 import orjson
 import uuid_utils
 from sqlalchemy import TextClause, event, insert, inspect, select
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
@@ -23,6 +22,7 @@ from domain.kernel.errors import StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
 from domain.kernel.orm import Base, Record
+from domain.kernel.outages import GONE, UNREACHED, unavailable
 from domain.kernel.postgres import Seats
 from domain.kernel.read_pool import open_reads
 from domain.kernel.reader import enter
@@ -362,35 +362,8 @@ async def _readable_errors() -> AsyncIterator[None]:
         if known is error:
             raise
         raise known from error
-    except (ConnectionError, PoolTimeoutError) as error:
-        raise Unavailable(_GONE) from error
-
-
-_LOCKED = Text("数据库正被其他进程占用，请稍后重试", "the database is locked by another process: try again shortly")
-_FULL = Text("磁盘或数据库空间已满，本次写入没有保存", "the disk or database is full: nothing of this change was saved")
-_GONE = Text("数据库现在无法连接，请稍后重试", "the database cannot be reached now: try again shortly")
-_SQLSTATES = {
-    "53100": _FULL,
-    "53300": _GONE,
-    "57P01": _GONE,
-    "57P03": _GONE,
-    "40P01": _LOCKED,
-    "40001": _LOCKED,
-    "55P03": _LOCKED,
-}
-"""PostgreSQL's codes (Appendix A of its manual): disk full, too many connections, shutting down, starting, deadlock, serialization, lock."""
-
-
-def unavailable(error: DBAPIError) -> Exception:
-    """The readable error for what the database cannot do now; the error itself where it says something else."""
-    words, state = str(error.orig), getattr(error.orig, "sqlstate", None)
-    if isinstance(error, OperationalError) and ("locked" in words or "busy" in words):
-        return Unavailable(_LOCKED)
-    if isinstance(error, OperationalError) and "full" in words:
-        return Unavailable(_FULL)
-    if error.connection_invalidated:
-        return Unavailable(_GONE)
-    return Unavailable(_SQLSTATES[state]) if state in _SQLSTATES else error
+    except UNREACHED as error:
+        raise Unavailable(GONE) from error
 
 
 async def insert_rows(uow: UnitOfWork, model: type[Base], rows: list[dict[str, Any]]) -> None:
