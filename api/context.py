@@ -70,6 +70,8 @@ class Context:
     rates: Rates | None = None
     done: dict[str, Any] = field(default_factory=dict)
     """What became of a mutation's roots that were executed already, by their keys in the answer."""
+    codes: list[str] = field(default_factory=list)
+    """The code of every error that was reported, for the measures."""
     changes: bool = False
     """Whether the operation may change something: it is not stopped then when its client leaves."""
     timer: Timer | None = None

@@ -39,6 +39,7 @@ def report(error: GraphQLError, context: Context) -> None:
         log.error("bug %s", context.correlation_id, exc_info=cause)
         error.message = BUG.words(context.language).format(context.correlation_id)
         error.extensions = {"code": ErrorCode.INTERNAL.value, "correlationId": context.correlation_id}
+    context.codes.append(str(error.extensions["code"]))
 
 
 def _cause(error: GraphQLError) -> Exception:

@@ -1,7 +1,6 @@
 """The GraphQL endpoint: POST, GET, WebSocket and event streams, each operation with a context of its own."""
 
 import asyncio
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -25,7 +24,8 @@ from strawberry.types.unset import UnsetType
 from api.bodies import EVENTS, Asked, Refused, media_type, read
 from api.callers import Caller, Callers, Entry
 from api.context import Context, preferred_language
-from api.operations.graphql import tell_query
+from api.operations.graphql import observe
+from api.operations.tracing import traced
 from api.patience import ClientGone, Patience
 from api.responses import GONE, SAFE, Answered, executed, refusal, refused
 from api.settings import Settings
@@ -96,6 +96,7 @@ class Endpoint(GraphQL[Any, None]):
         self._callers = callers
         self._settings = settings
         self._answers = answers
+        self._traced = traced()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket; what stops it before it is executed is told as a GraphQL response."""
@@ -157,26 +158,21 @@ class Endpoint(GraphQL[Any, None]):
         patience.serve(entry.context)
         if (body := await self._compiled(asked, caller, entry, queries_only=by_get)) is not None:
             return Answered(body, wanted)
-        if known:
+        if known and not entry.context.done:
             # Nothing has proved that who came a moment ago may still be here.
-            done = entry.context.done
             entry = await self._callers.admitted(caller, counted=True)
-            entry.context.done = done
             patience.serve(entry.context)
         return await self._execute(asked, entry.context, wanted, by_get=by_get)
 
     async def _compiled(self, asked: Asked, caller: Caller, entry: Entry, *, queries_only: bool) -> bytes | None:
         if self._answers is None:
             return None
-        started = time.perf_counter()
+        answer = self._answers.answer(asked, entry.context, entry.standing, queries_only=queries_only)
         try:
-            body = await self._answers.answer(asked, entry.context, entry.standing, queries_only=queries_only)
+            return await observe(answer, entry.context, spans=self._traced)
         except StandingChanged:
             self._callers.forget(caller)
             return None
-        if body is not None:
-            tell_query(time.perf_counter() - started)
-        return body
 
     async def _execute(self, asked: Asked, context: Context, wanted: str, *, by_get: bool) -> Response:
         allowed = {OperationType.QUERY} if by_get else {OperationType.QUERY, OperationType.MUTATION}

@@ -82,7 +82,7 @@ class Patience:
             self._stop(self._too_late())
             return
         if self._context is not None and self._leaving is None:
-            self._leaving = asyncio.ensure_future(self._leave(self._context))
+            self._leaving = asyncio.ensure_future(self._leave())
         self._arm(self._ends)
 
     def _too_late(self) -> Refused:
@@ -90,10 +90,10 @@ class Patience:
             return Refused(408, ErrorCode.INVALID, TOO_SLOW, CLOSE)
         return Refused(504, ErrorCode.UNAVAILABLE, too_late(self._context))
 
-    async def _leave(self, context: Context) -> None:
+    async def _leave(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not context.changes:
+        if self._context is None or not self._context.changes:
             self._stop(ClientGone())
 
     def _stop(self, why: Exception) -> None:
