@@ -74,7 +74,7 @@ class Activity(Node):
         "related_kind", "related_id", "The record that it is about.", kinds=activities.RELATED
     )
     actor: Actor | None = doer(
-        "Who did it: the colleague who owns it, else whoever recorded it.",
+        "Who did it.",
         kind=_kind,
         user_id=_doer,
         columns=("owner_id", "created_by_kind", "created_by_id"),

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import select
+from sqlalchemy import Boolean, ColumnElement, Text, select
 
 from api.audit import AuditEvent
 from api.consent import ConsentReceipt
@@ -20,13 +21,15 @@ from api.people import Actor, person
 from api.reads import (
     STAMPS,
     Connection,
+    Expression,
     Node,
-    batched,
+    View,
     by,
     column,
     computed,
     derived,
     equals,
+    gathered,
     id_of,
     listing,
     load_one,
@@ -34,11 +37,13 @@ from api.reads import (
     names,
     names_any,
     node,
+    packed,
     roots,
     shape_of,
     since,
     to_any,
     to_one,
+    unpacked,
     until,
 )
 from api.scalars import enum
@@ -167,33 +172,30 @@ class GenerationFeedback:
     corrected_text: str | None = column("The text as they used it.")
 
 
-async def _categories(context: Context, ids: list[UUID]) -> Mapping[UUID, list[ConcernCategory]]:
-    columns = (model.Generation.id, model.Generation.categories)
-    rows = await context.rows(select(*columns).where(model.Generation.id.in_(ids)))
-    return {
-        row["id"]: [
-            ConcernCategory(key=one["key"], label=one["label"], score=float(one["score"]))
-            for one in row["categories"] or []
-        ]
-        for row in rows
-    }
+def _column(name: str) -> Expression:
+    return lambda view: view.table.c[name]
 
 
-async def _texts(context: Context, ids: list[UUID]) -> Mapping[UUID, str]:
-    """The whole text of many answers, of the sections that the reader sees."""
-    reader = context.reader
-    whose = model.Generation.id.in_(ids) & rows_visible(model.Generation, reader)
-    part = model.GenerationSection.generation_id.in_(ids) & rows_visible(model.GenerationSection, reader)
-    answers = await context.rows(select(*model.Generation.__table__.c).where(whose))
-    rows = await context.rows(
-        select(*model.GenerationSection.__table__.c).where(part).order_by(model.GenerationSection.position)
-    )
-    sections: dict[UUID, list[Section]] = {}
-    for row in rows:
-        sections.setdefault(row["generation_id"], []).append(
-            Section(row["key"], row["heading"], row["body"], row["missing"])
-        )
-    return {row["id"]: pipeline.render_text(row, sections.get(row["id"], [])) for row in answers}
+def _categories(stored: list[Mapping[str, Any]]) -> list[ConcernCategory]:
+    return [ConcernCategory(key=one["key"], label=one["label"], score=float(one["score"])) for one in stored]
+
+
+def _sections(view: View) -> ColumnElement[str]:
+    """The sections that the reader sees, in their order."""
+    part = model.GenerationSection.__table__.alias()
+    seen = (part.c.generation_id == view.key, rows_visible(model.GenerationSection, view.actor, part))
+    columns = (part.c.key, part.c.heading, part.c.body, part.c.missing)
+    return packed(select(*columns).where(*seen).order_by(part.c.position).correlate_except(part))
+
+
+WORDED = ("kind", "language", "mode", "model", "fallback")
+"""What of an answer its text tells beside the sections."""
+SECTION = (Text(), Text(), Text(), Boolean())
+
+
+def _text(sections: str, *said: Any) -> str:
+    answer = SimpleNamespace(**dict(zip(WORDED, said, strict=True)))
+    return pipeline.render_text(answer, [Section(*parts) for parts in unpacked(sections, SECTION)])
 
 
 @node(
@@ -220,8 +222,8 @@ class Generation(Node):
     disposition: Disposition = column("What became of it.")
     language: Language = column("The language of the answer.")
     sections: list[GenerationSection] = many("generation_id", "Its sections in their order.")
-    categories: list[ConcernCategory] = batched(
-        _categories, "For an objection reply: the top three categories of the concern."
+    categories: list[ConcernCategory] = gathered(
+        (_column("categories"),), _categories, "For an objection reply: the top three categories of the concern."
     )
     figures: list[Figure] = many("generation_id", "Every number in the text, as data.")
     citations: list[Citation] = many("generation_id", "Its sources by number.")
@@ -234,16 +236,10 @@ class Generation(Node):
         "subject_id", "What the ledger holds of it.", where={"subject_kind": "Generation"}
     )
 
-    @computed("The whole answer as Markdown, labelled as generated; empty where nothing may be shown.")
-    async def text(self, info: Info) -> str:
-        """Put together what the reader sees."""
-        context, own = info.context, self.__dict__["row_id"]
-
-        async def fetch(ids: list[UUID]) -> Mapping[UUID, str]:
-            return await _texts(context, ids)
-
-        words: str = await context.load("generation.text", own, fetch, "")
-        return words
+    text: str = gathered(
+        (_sections, *map(_column, WORDED)), _text,
+        "The whole answer as Markdown, labelled as generated; empty where nothing may be shown.",
+    )  # fmt: skip
 
 
 @strawberry.input(description="Which answers; all conditions hold together.")

@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, case
 
 from api.accounts import Account, Contact
-from api.context import Context, Info
+from api.context import Context
 from api.custom_fields import CustomFieldFilter, CustomFieldValue, custom_filter, custom_values
 from api.people import User
 from api.reads import (
-    SHAPES,
     Connection,
     Money,
     View,
     by,
     column,
-    computed,
     contains_in,
     derived,
+    embedded,
     equals,
     listing,
-    load_one,
     many,
     matching,
     money,
@@ -32,7 +30,7 @@ from api.reads import (
     newest,
     node,
     roots,
-    shape_of,
+    rows,
     to_one,
 )
 from api.record_log import LogEntry, log
@@ -74,41 +72,24 @@ DORMANT_LIMIT = 24 * 366 * 20
 """Twenty years, in hours."""
 
 
-@strawberry.type(description="What a lead became.")
-class LeadConversion:
-    """What is stored of a conversion; the records are looked up when they are asked for."""
-
-    at: datetime = strawberry.field(description="When it was converted.")
-    account_id: strawberry.Private[UUID]
-    opportunity_id: strawberry.Private[UUID]
-    contact_id: strawberry.Private[UUID]
-
-    @computed("The deal; null where it is not the reader's to see.")
-    async def opportunity(self, info: Info) -> Annotated["Opportunity", strawberry.lazy("api.deals")] | None:
-        """Load it."""
-        found: Opportunity | None = await load_one(info.context, SHAPES["Opportunity"], self.opportunity_id)
-        return found
-
-    @computed("The account; null where it is not the reader's to see.")
-    async def account(self, info: Info) -> Account | None:
-        """Load it."""
-        found: Account | None = await load_one(info.context, shape_of(Account), self.account_id)
-        return found
-
-    @computed("The person; null where they are not the reader's to see.")
-    async def contact(self, info: Info) -> Contact | None:
-        """Load them."""
-        found: Contact | None = await load_one(info.context, shape_of(Contact), self.contact_id)
-        return found
-
-
 CONVERSION = ("converted_at", "converted_account_id", "converted_opportunity_id", "contact_id")
 
 
-def _conversion(at: datetime | None, account_id: UUID, opportunity_id: UUID, contact_id: UUID) -> LeadConversion | None:
-    if at is None:
-        return None
-    return LeadConversion(at=at, account_id=account_id, opportunity_id=opportunity_id, contact_id=contact_id)
+@rows
+class LeadConversion:
+    """What a lead became."""
+
+    at: datetime = column("When it was converted.")
+    opportunity: Annotated["Opportunity", strawberry.lazy("api.deals")] | None = to_one(
+        "opportunity_id", "The deal; null where it is not the reader's to see."
+    )
+    account: Account | None = to_one("account_id", "The account; null where it is not the reader's to see.")
+    contact: Contact | None = to_one("contact_id", "The person; null where they are not the reader's to see.")
+
+
+def _contact_of_converted(view: View) -> ColumnElement[UUID]:
+    """The person, once the lead is converted: a lead has one before."""
+    return case((view.column("converted_at", "converted_to").is_not(None), view.column("contact_id", "converted_to")))
 
 
 @node(
@@ -146,7 +127,10 @@ class Lead(Record):
         "duplicate_of_id", "The leads that repeat this one."
     )
     custom_fields: list[CustomFieldValue] = custom_values("Lead")
-    converted_to: LeadConversion | None = derived(CONVERSION, _conversion, "What it became; null until it did.")
+    converted_to: LeadConversion | None = embedded(
+        "What it became; null until it did.", CONVERSION, at="converted_at", account_id="converted_account_id",
+        opportunity_id="converted_opportunity_id", contact_id=_contact_of_converted,
+    )  # fmt: skip
     activities: list[Annotated["Activity", strawberry.lazy("api.activities")]] = newest(
         "lead_id", "What was done on it, newest first."
     )

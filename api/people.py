@@ -1,23 +1,21 @@
 """People in the schema: users with their roles and keys, who is asking, and whoever did something."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import strawberry
 from sqlalchemy import ColumnElement, Text, Uuid, case, cast, func, literal, null, select
 from sqlalchemy import Enum as SqlEnum
 from sqlalchemy.types import TypeEngine
 
-from api.context import Context
 from api.reads import (
+    NOW,
     STAMPS,
     Connection,
     Expression,
     Node,
     View,
-    batched,
     by,
     column,
     contains,
@@ -25,19 +23,22 @@ from api.reads import (
     embedded,
     equals,
     expressed,
+    gathered,
     global_id,
     listing,
     localized,
     many,
     node,
     own_record,
+    packed,
     roots,
     rows,
     to_one,
+    unpacked,
 )
 from api.scalars import enum
-from domain import kernel, people
-from domain.kernel import ActorKind, Language, Role, Scope, rows_visible
+from domain import people
+from domain.kernel import ActorKind, Language, Role, Scope, beyond, rows_visible
 from domain.kernel import Text as Words
 
 if TYPE_CHECKING:
@@ -88,14 +89,20 @@ KINDS = {
 }
 
 
-async def _roles(context: Context, ids: list[UUID]) -> Mapping[UUID, list[Role]]:
-    async with context.database.read(kernel.SYSTEM) as connection:
-        return await people.role_codes(connection, ids, context.now)
+def _grants(view: View) -> ColumnElement[str]:
+    """The roles of a user that hold now, whoever sees the grants."""
+    grant = beyond(people.RoleGrant).alias()
+    holds = (grant.c.valid_from <= NOW) & (grant.c.valid_to.is_(None) | (grant.c.valid_to > NOW))
+    return packed(select(grant.c.role).distinct().where(grant.c.user_id == view.key, holds).correlate_except(grant))
 
 
-async def _last_used(context: Context, ids: list[UUID]) -> Mapping[UUID, date | None]:
-    async with context.database.read(kernel.SYSTEM) as connection:
-        return await people.days_of_use(connection, ids)
+def _roles(packed_roles: str) -> list[Role]:
+    return sorted(role for (role,) in unpacked(packed_roles, (people.RoleGrant.role.type,)))
+
+
+def _last_used(view: View) -> ColumnElement[date]:
+    secret = beyond(people.KeySecret).alias()
+    return select(secret.c.last_used_on).where(secret.c.key_id == view.key).correlate_except(secret).scalar_subquery()
 
 
 @node(people.Territory, order=by("key"), hidden=STAMPS)
@@ -147,7 +154,7 @@ class ServiceKey(Node):
     expires_at: datetime = column("When it ends.")
     revoked_at: datetime | None = column("When it was revoked.")
     created_at: datetime = column("When it was made.")
-    last_used_on: date | None = batched(_last_used, "The last day (UTC) on which somebody came with it.")
+    last_used_on: date | None = expressed(_last_used, "The last day (UTC) on which somebody came with it.")
 
 
 @node(people.User, order=by("name", "id"), hidden=STAMPS - {"version"} | {"auth_epoch", "source", "external_id"})
@@ -158,7 +165,7 @@ class User(Node):
     kind: ActorKind = column("USER for a person, INTEGRATION for a service account.")
     name: str = column("The person's name.")
     email: str = column("The address under which the person signs in.")
-    roles: list[Role] = batched(_roles, "The roles that the person holds now, in any context.")
+    roles: list[Role] = gathered((_grants,), _roles, "The roles that the person holds now, in any context.")
     language: Language | None = column("The language that the person reads.")
     time_zone: str | None = column("The person's time zone, by its IANA name.")
     disabled_at: datetime | None = column("Since when the person is let in no more.")

@@ -1,6 +1,5 @@
 """Accounts, their teams, their people, and how to reach them, as readers see them."""
 
-from asyncio import gather
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
+from sqlalchemy import Select
 
 from api.consent import ChannelDecision, channel_decisions
 from api.context import Context
@@ -16,7 +16,8 @@ from api.people import Brand, Territory, User
 from api.reads import (
     Connection,
     Money,
-    Shape,
+    Scope,
+    alike,
     batched,
     by,
     column,
@@ -25,14 +26,12 @@ from api.reads import (
     derived,
     equals,
     listing,
-    load_one,
     many,
     money,
     names,
     newest,
     node,
     roots,
-    shape_of,
     to_one,
 )
 from api.receivables import Receivables, receivables
@@ -74,20 +73,12 @@ enum(
 )
 
 
-async def _like_accounts(context: Context, ids: list[UUID]) -> Mapping[UUID, list["Account"]]:
-    return await _alike(context, shape_of(Account), ids)
+def _like_accounts(scope: Scope) -> Select[Any]:
+    return scope.within(accounts.same_accounts(scope.actor, scope.below))
 
 
-async def _like_contacts(context: Context, ids: list[UUID]) -> Mapping[UUID, list["Contact"]]:
-    return await _alike(context, shape_of(Contact), ids)
-
-
-async def _alike(context: Context, shape: Shape, ids: list[UUID]) -> Mapping[UUID, list[Any]]:
-    async with context.database.read(context.reader) as connection:
-        found = await accounts.possible_duplicates(connection, context.reader, shape.entity, ids)
-    others = list(dict.fromkeys(other for like in found.values() for other in like))
-    known = dict(zip(others, await gather(*(load_one(context, shape, other) for other in others)), strict=True))
-    return {id: [known[other] for other in like if known[other] is not None] for id, like in found.items()}
+def _like_contacts(scope: Scope) -> Select[Any]:
+    return scope.within(accounts.same_contacts(scope.actor, scope.below))
 
 
 @node(
@@ -115,8 +106,10 @@ class Account(Record):
         "account_id", "The colleagues who work on it beside its owner.", order=by("id")
     )
     custom_fields: list[CustomFieldValue] = custom_values("Account")
-    possible_duplicates: list[Annotated["Account", strawberry.lazy("api.accounts")]] = batched(
-        _like_accounts, "Other accounts that may be the same: by name, legal form aside, or by domain."
+    possible_duplicates: list[Annotated["Account", strawberry.lazy("api.accounts")]] = alike(
+        _like_accounts,
+        accounts.SUGGESTIONS,
+        "Other accounts that may be the same: by name, legal form aside, or by domain.",
     )
     contacts: Connection[Annotated["Contact", strawberry.lazy("api.accounts")]] = connection(
         "account_id", "Its people."
@@ -184,8 +177,10 @@ class Contact(Record):
     )
     contact_points: list[ContactPoint] = many("contact_id", "The person's addresses.", order=by("id"))
     custom_fields: list[CustomFieldValue] = custom_values("Contact")
-    possible_duplicates: list[Annotated["Contact", strawberry.lazy("api.accounts")]] = batched(
-        _like_contacts, "Other contacts that may be the same: by an address, or by name at the same account."
+    possible_duplicates: list[Annotated["Contact", strawberry.lazy("api.accounts")]] = alike(
+        _like_contacts,
+        accounts.SUGGESTIONS,
+        "Other contacts that may be the same: by an address, or by name at the same account.",
     )
     contactability: list[ChannelDecision] = batched(
         _contactability, "Whether the person may be contacted for a purpose now, channel by channel."

@@ -4,26 +4,25 @@ from datetime import date, datetime
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import ColumnElement, case, literal, select
+from sqlalchemy import Enum as SqlEnum
 
 from api.accounts import Account
 from api.attachments import Attachment
-from api.context import Info
 from api.custom_fields import CustomFieldValue, custom_values
 from api.deals import Opportunity
 from api.people import User
 from api.reads import (
     STAMPS,
+    TODAY,
     Connection,
     Money,
-    Source,
     View,
     by,
     column,
-    computed,
     connection,
     derived,
+    expressed,
     localized,
     many,
     money,
@@ -33,7 +32,7 @@ from api.reads import (
 )
 from api.records import RECORD_HIDDEN, Record
 from api.scalars import enum
-from domain import commerce, kernel
+from domain import commerce
 from domain.commerce import ApprovalReason, PaymentMethod, PaymentStatus, QuoteStatus
 
 enum(
@@ -103,31 +102,19 @@ class Product(Record):
     price_history: Connection[PriceBookEntry] = connection("product_id", "All its prices, newest first.")
 
 
-class LineMoney(Source):
-    """What one piece of a line costs, or all of them: an amount in the currency of the quote or order above."""
-
-    columns = ("unit_price_minor", "quantity")
-
-    def __init__(self, parent: type[commerce.Quote | commerce.Order], column: str, *, whole: bool) -> None:
-        self.parent = parent
-        self.column = column
-        self.whole = whole
-
-    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
-        """Select price, quantity and the parent's currency: who sees a line sees these of its parent."""
-        above = self.parent.__table__.alias()
-        currency = select(above.c.currency).where(above.c.id == view.table.c[self.column]).scalar_subquery()
-        return super().select(view) | {f"{self.name}__currency": currency}
-
-    def read(self, row: RowMapping, view: View) -> kernel.Money:
-        """Multiply them."""
-        times = row[f"{self.name}__quantity"] if self.whole else 1
-        return kernel.Money(row[f"{self.name}__unit_price_minor"] * times, row[f"{self.name}__currency"])
-
-
 def _line_money(parent: type[commerce.Quote | commerce.Order], column: str, description: str, *, whole: bool) -> Any:
-    source = LineMoney(parent, column, whole=whole)
-    return strawberry.field(description=description, metadata={"source": source})
+    """What one piece of a line costs, or all of them, in the currency of the quote or order above: who sees a line sees that."""
+
+    def amount(view: View) -> ColumnElement[int]:
+        price = view.column("unit_price_minor")
+        return price * view.column("quantity") if whole else price
+
+    def currency(view: View) -> ColumnElement[str]:
+        above = parent.__table__.alias()
+        found = select(above.c.currency).where(above.c.id == view.column(column))
+        return found.correlate_except(above).scalar_subquery()
+
+    return money(amount, currency, description)
 
 
 @node(commerce.QuoteLine, hidden=STAMPS | {"quote_id"}, order=by("id"))
@@ -224,6 +211,20 @@ class Invoice(Record):
     )
 
 
+STATUS = SqlEnum(PaymentStatus, native_enum=False)
+
+
+def _stands(view: View) -> ColumnElement[PaymentStatus]:
+    """The words of `commerce.payment_status` in SQL."""
+    owed, received = view.column("amount_minor"), view.column("received_minor")
+    return case(
+        (received >= owed, literal(PaymentStatus.PAID, STATUS)),
+        (view.column("due_on") < TODAY, literal(PaymentStatus.OVERDUE, STATUS)),
+        (received != 0, literal(PaymentStatus.PARTLY, STATUS)),
+        else_=literal(PaymentStatus.DUE, STATUS),
+    )
+
+
 @node(commerce.Payment, hidden=RECORD_HIDDEN | {"opportunity_id"}, order=by("due_on", "id"))
 class Payment(Record):
     """A sum that a customer owes on an order by a day, and how much of it has come in."""
@@ -238,8 +239,4 @@ class Payment(Record):
     method: PaymentMethod | None = column("How it was paid.")
     reference: str | None = column("The bank's or customer's own words for it.")
 
-    @computed("Where it stands today: it follows from its amounts and its day.")
-    async def status(self, info: Info) -> PaymentStatus:
-        """Reckon it from the amounts and the due day."""
-        owed, received = self.__dict__["amount"].amount_minor, self.__dict__["received"].amount_minor
-        return commerce.payment_status(owed, received, self.due_on, info.context.now.date())
+    status: PaymentStatus = expressed(_stands, "Where it stands today: it follows from its amounts and its day.")

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import select
+from sqlalchemy import ColumnElement
 
 from api.context import Info
 from api.custom_fields.kinds import CustomFieldEntity, CustomFieldKind
 from api.mutations import UserError, changes, given, mutation, refusals, text
-from api.reads import by, column, computed, derived, expect, localized, node, roots, selected, shape_of
+from api.reads import View, argument, by, chosen, column, derived, expect, localized, node, roots, selected, worded
 from api.records import RECORD_HIDDEN, Record
 from domain import custom_fields
 from domain.custom_fields import (
@@ -32,10 +32,10 @@ class CustomFieldChoice:
     label_en: str = strawberry.field(description="The label in English.")
     retired: bool = strawberry.field(description="Whether records keep it and no record takes it any more.")
 
-    @computed("The label in the reader's language.")
-    def label(self, info: Info) -> str:
-        """Choose it."""
-        return Text(self.label_zh, self.label_en).words(info.context.language)
+    label: str = worded(
+        lambda choice, language: Text(choice.label_zh, choice.label_en).words(language),
+        "The label in the reader's language.",
+    )
 
 
 def _choices(stored: list[Mapping[str, Any]]) -> list[CustomFieldChoice]:
@@ -132,27 +132,21 @@ async def _payload(info: Info, field: custom_fields.CustomField) -> CustomFieldP
     return CustomFieldPayload(custom_field=selected(info, CustomField, field.id))
 
 
+def _of(view: View, entity: CustomFieldEntity, include_retired: bool) -> list[ColumnElement[bool]]:
+    same = [view.column("entity_name") == entity]
+    return same if include_retired else [*same, view.table.c.retired_at.is_(None)]
+
+
 @roots
 class CustomFieldQueries:
     """The roots of this room."""
 
-    @computed("The custom fields of one kind of record, in the order of their declaration.")
-    async def custom_fields(
-        self,
-        info: Info,
-        entity: Annotated[CustomFieldEntity, strawberry.argument(description="The records.")],
-        include_retired: Annotated[
-            bool, strawberry.argument(description="Whether to list those out of use as well.")
-        ] = False,
-    ) -> list[CustomField]:
-        """Read them in one statement."""
-        shape = shape_of(CustomField)
-        view = shape.view(info.context.reader, info.context.language)
-        wanted = [view.rows(), view.table.c.entity_name == entity]
-        if not include_retired:
-            wanted.append(view.table.c.retired_at.is_(None))
-        rows = await info.context.rows(select(*shape.select(view)).where(*wanted).order_by(view.table.c.id))
-        return [shape.build(row, view) for row in rows]
+    custom_fields: list[CustomField] = chosen(
+        "The custom fields of one kind of record, in the order of their declaration.",
+        _of,
+        argument("entity", CustomFieldEntity, "The records."),
+        argument("include_retired", bool, "Whether to list those out of use as well.", False),
+    )
 
 
 @strawberry.type

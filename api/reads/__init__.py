@@ -51,7 +51,7 @@ from api.reads.shapes import (
     rows,
     shape_of,
 )
-from api.reads.sql import NOW, TODAY, packed, rows_as_json, unpacked, whole_days
+from api.reads.sql import NOW, TODAY, as_id, changed_to, hexadecimal, packed, rows_as_json, unpacked, whole_days
 from api.reads.view import Order, View, by
 
 __all__ = [
@@ -77,8 +77,10 @@ __all__ = [
     "alike",
     "any_record",
     "argument",
+    "as_id",
     "batched",
     "by",
+    "changed_to",
     "check_size",
     "chosen",
     "column",
@@ -93,6 +95,7 @@ __all__ = [
     "expressed",
     "gathered",
     "global_id",
+    "hexadecimal",
     "holds",
     "id_of",
     "in_words",

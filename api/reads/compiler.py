@@ -351,13 +351,14 @@ class Compiler:
         return Piece(func.coalesce(found.text, instead), _unless_null(found.finish))
 
     def _money(self, declared: GraphQLField, source: MoneyOf, details: list[FieldDetails], row: Row) -> Piece:
-        minor, currency = (row.view.column(column, source.name) for column in source.columns)
+        minor, currency = source.elements(row.view)
         kind = get_named_type(declared.type)
         words = {"amount": sql.in_quotes(sql.amount(minor, currency)), "currency": sql.string(currency)}
         fields = self.below(kind, details)
         piece = self.fields(kind, fields, lambda _key, found: Piece(words[found[0].node.name.value]))
         absent = minor.is_(None) | currency.is_(None)
-        if not any(row.view.nullable(column, source.name) for column in source.columns):
+        plain = len(source.columns) == len(source.parts)
+        if plain and not any(row.view.nullable(column, source.name) for column in source.columns):
             return piece
         return self._or_null(declared, Piece(case((absent, null()), else_=piece.text)), row)
 

@@ -129,7 +129,8 @@ def gathered(lookups: tuple[Expression, ...], build: Callable[..., Any], descrip
             rows = await context.rows(select(view.key.label("id"), *found).where(view.key.in_(ids)))
             return {row["id"]: source.made(list(row.values())[1:], view.language) for row in rows}
 
-        return await context.load(source, root.row_id, fetch)
+        found = await context.load(source, root.row_id, fetch)
+        return [] if found is None and source.is_list else found
 
     return _declare(source, description, _taking(resolve))
 
@@ -160,7 +161,7 @@ async def load_beside(context: Context, beside: Beside) -> list[tuple[Any, ...]]
     return list(await context.load("beside", beside.key, fetch))
 
 
-def money(amount_minor: str, currency: str, description: str) -> Any:
+def money(amount_minor: str | Expression, currency: str | Expression, description: str) -> Any:
     """A field that shows an amount in minor units and its currency as money."""
 
     def build(amount: int | None, code: str | None) -> kernel.Money | None:

@@ -74,6 +74,11 @@ class Source:
         return shape_of(self.declaration.type)
 
     @property
+    def is_list(self) -> bool:
+        """Whether the field is a list that is empty where there is nothing."""
+        return isinstance(self.declaration.type, StrawberryList)
+
+    @property
     def is_optional(self) -> bool:
         """Whether the field may be null."""
         return isinstance(self.declaration.type, StrawberryOptional)
@@ -105,13 +110,22 @@ class Derived(Source):
     in_words = False
     """Whether the function is given the reader's language first."""
 
-    def __init__(self, columns: tuple[str, ...], build: Callable[..., Any]) -> None:
-        self.columns = columns
+    def __init__(self, parts: Sequence[str | Expression], build: Callable[..., Any]) -> None:
+        self.parts = parts
+        self.columns = tuple(part for part in parts if isinstance(part, str))
         self.build = build
 
     def elements(self, view: View) -> list[ColumnElement[Any]]:
-        """The expressions of which the value is made."""
-        return [view.column(column, self.name) for column in self.columns]
+        """The expressions of which the value is made: columns, and others over the row that say themselves who sees them."""
+        return [view.column(part, self.name) if isinstance(part, str) else part(view) for part in self.parts]
+
+    def select(self, view: View) -> dict[str, ColumnElement[Any]]:
+        """Select them."""
+        return {f"{self.name}__{at}": element for at, element in enumerate(self.elements(view))}
+
+    def values(self, row: Row) -> list[Any]:
+        """Their values."""
+        return [row[f"{self.name}__{at}"] for at in range(len(self.parts))]
 
     def made(self, values: Sequence[Any], language: Language) -> Any:
         """The value made of those of the expressions."""
@@ -121,7 +135,7 @@ class Derived(Source):
 
     def read(self, row: Row, view: View) -> Any:
         """Build it."""
-        return self.made([row[f"{self.name}__{column}"] for column in self.columns], view.language)
+        return self.made(self.values(row), view.language)
 
 
 class Gathered(Derived):
@@ -155,7 +169,7 @@ class LookedUp(Derived):
 
     def read(self, row: Row, view: View) -> Any:
         """Return the columns' values."""
-        values = [row[f"{self.name}__{column}"] for column in self.columns]
+        values = self.values(row)
         return None if all(value is None for value in values) else values
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     BindParameter,
+    Boolean,
     ColumnClause,
     ColumnElement,
     Date,
@@ -282,6 +283,20 @@ whole_days = _function(
 """How many whole days lie between two instants, the first not after the second."""
 
 
+def changed_to(detail: ColumnElement[Any], row: ColumnElement[str], field: str) -> ColumnElement[str]:
+    """What a ledger event's detail says a field of a row holds since: its text; null where it says nothing."""
+    after = _function(
+        f"(SELECT change #>> '{{{{fields,{field},after}}}}' FROM jsonb_array_elements({{0}} -> 'changes') AS change WHERE change ->> 'row' = {{1}} LIMIT 1)",
+        f"(SELECT json_extract(change.value, '$.fields.{field}.after') FROM json_each({{0}}, '$.changes') AS change"
+        " WHERE json_extract(change.value, '$.row') = {1} LIMIT 1)",
+    )
+    return after(detail, row)
+
+
+as_id = _function("({0})::uuid", "replace({0}, '-', '')", Uuid())
+"""An id of its text in any form."""
+
+
 def truth(condition: ColumnElement[bool]) -> ColumnElement[str]:
     """A condition as JSON; null where it is."""
     return case((condition, "true"), (~condition, "false"))
@@ -388,5 +403,6 @@ _READERS: Mapping[type, Callable[[Any, Any], Any]] = {
     Date: lambda value, _kind: date.fromisoformat(value),
     Uuid: lambda value, _kind: UUID(hex=value),
     Enum: _read_enum,
+    Boolean: lambda value, _kind: bool(value),
     Numeric: lambda value, _kind: Decimal(str(value)),
 }

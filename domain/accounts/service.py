@@ -1,10 +1,10 @@
 """Operations on accounts and their teams: made, changed, compared with others."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain import custom_fields, people
@@ -279,21 +279,12 @@ async def answers_for(uow: UnitOfWork, account: Account) -> bool:
 # ---- possible duplicates ---------------------------------------------------------------------------------------------
 
 
-async def possible_duplicates(
-    executor: Executor, actor: Actor, entity: str, ids: Sequence[UUID]
-) -> dict[UUID, list[UUID]]:
-    """For each account or contact the others that the actor sees and that may be the same, oldest first.
-
-    Accounts may be the same by name, legal form aside, or by domain; contacts by an address, or by name at one account.
-    """
-    found: dict[UUID, list[UUID]] = {id: [] for id in ids}
-    for id, other in await executor.execute(_SAME[entity](actor, ids)):
-        if len(found[id]) < SUGGESTIONS:
-            found[id].append(other)
-    return found
+Below = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""Gives the condition on a column that it holds the id of one of the records asked about."""
 
 
-def _same_accounts(actor: Actor, ids: Sequence[UUID]) -> Select[UUID, UUID]:
+def same_accounts(actor: Actor, below: Below) -> Select[UUID, UUID]:
+    """From accounts (`parent`) to the others (`other`) that the actor sees and that may be the same: by name, legal form aside, or by domain."""
     one, other = Account.__table__.alias(), Account.__table__.alias()
     # Accounts from before names had keys are found by their names.
     same = or_(
@@ -301,13 +292,13 @@ def _same_accounts(actor: Actor, ids: Sequence[UUID]) -> Select[UUID, UUID]:
         other.c.domain == one.c.domain,
         other.c.name == one.c.name,
     )
-    return (
-        select(one.c.id, other.c.id).where(one.c.id.in_(ids), one.c.id != other.c.id, same, rows_visible(Account, actor, other))
-        .order_by(one.c.id, other.c.id)
-    )  # fmt: skip
+    return select(one.c.id.label("parent"), other.c.id.label("other")).where(
+        below(one.c.id), one.c.id != other.c.id, same, rows_visible(Account, actor, other)
+    )
 
 
-def _same_contacts(actor: Actor, ids: Sequence[UUID]) -> Select[UUID, UUID]:
+def same_contacts(actor: Actor, below: Below) -> Select[UUID, UUID]:
+    """From contacts (`parent`) to the others (`other`) that the actor sees and that may be the same: by an address, or by name at one account."""
     one, other = Contact.__table__.alias(), Contact.__table__.alias()
     point, like = ContactPoint.__table__.alias(), ContactPoint.__table__.alias()
     calls = (Channel.PHONE, Channel.SMS)
@@ -317,13 +308,7 @@ def _same_contacts(actor: Actor, ids: Sequence[UUID]) -> Select[UUID, UUID]:
     )
     same = and_(other.c.account_id == one.c.account_id, func.lower(other.c.name) == func.lower(one.c.name))
     return (
-        select(one.c.id, other.c.id)
-        .where(one.c.id.in_(ids), one.c.id != other.c.id, one.c.erased_at.is_(None), other.c.erased_at.is_(None))
-        .where(or_(other.c.id.in_(reached), same), rows_visible(Contact, actor, other)).order_by(one.c.id, other.c.id)
-    )  # fmt: skip
-
-
-_SAME: dict[str, Callable[[Actor, Sequence[UUID]], Select[UUID, UUID]]] = {
-    "Account": _same_accounts,
-    "Contact": _same_contacts,
-}
+        select(one.c.id.label("parent"), other.c.id.label("other"))
+        .where(below(one.c.id), one.c.id != other.c.id, one.c.erased_at.is_(None), other.c.erased_at.is_(None))
+        .where(or_(other.c.id.in_(reached.correlate(one)), same), rows_visible(Contact, actor, other))
+    )

@@ -225,8 +225,9 @@ async def test_possible_duplicates_of_names_without_a_key_are_found_by_the_name(
         two.name_key = None
         uow.note("account.updated", two)
     async with database.read() as connection:
-        found = await accounts.possible_duplicates(connection, SYSTEM, "Account", [one.id, two.id, three.id])
-    assert found == {one.id: [two.id, three.id], two.id: [one.id], three.id: [one.id]}
+        alike = accounts.same_accounts(SYSTEM, lambda column: column.in_([one.id, two.id, three.id]))
+        found = {(row.parent, row.other) for row in await connection.execute(alike)}
+    assert found == {(one.id, two.id), (one.id, three.id), (two.id, one.id), (three.id, one.id)}
 
 
 # ---- accounts --------------------------------------------------------------------------------------------------------
