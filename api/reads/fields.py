@@ -1,5 +1,6 @@
 """The words in which a type declares its fields; the resolvers behind them are the same for every type."""
 
+from asyncio import gather
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -534,7 +535,8 @@ def alike(rows: Rows, most: int, description: str) -> Any:
                 found.setdefault(row["parent"], []).append(row["other"])
             wanted = {parent: sorted(others)[:most] for parent, others in found.items()}
             loaded = {other for others in wanted.values() for other in others}
-            known = {other: await load_one(context, source.target, other) for other in sorted(loaded)}
+            read = await gather(*(load_one(context, source.target, other) for other in sorted(loaded)))
+            known = dict(zip(sorted(loaded), read, strict=True))
             return {parent: [known[other] for other in others if known[other]] for parent, others in wanted.items()}
 
         return list(await context.load(source, root.row_id, fetch, ()))

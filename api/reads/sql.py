@@ -356,7 +356,7 @@ def _part(column: ColumnElement[Any]) -> ColumnElement[Any]:
 def unpacked(words: str | list[list[Any]], kinds: Sequence[TypeEngine[Any]]) -> list[tuple[Any, ...]]:
     """The rows in a packed text, their values as Python has them."""
     readers = [reader(kind) for kind in kinds]
-    rows = orjson.loads(words) if isinstance(words, str) else words
+    rows = orjson.loads(words) if isinstance(words, str | bytes) else words
     return [tuple(read(value) for read, value in zip(readers, row, strict=True)) for row in rows]
 
 

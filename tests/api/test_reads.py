@@ -89,7 +89,7 @@ STATEMENTS = {
     "{ contacts { edges { node { contactPoints { masked } account { name } } } } }": 3,
     '{ contacts { edges { node { contactability(purpose: "marketing") { channel light } } } } }': 3,
     "{ viewer { name roles } }": 2,
-    "{ pipelineByStage { count totals { amount } stage { label } } }": 1,
+    "{ pipelineByStage { count totals { amount } stage { label } } }": 2,
     "{ auditEvents { edges { node { action } } } }": 1,
 }
 
