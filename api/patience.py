@@ -49,6 +49,9 @@ class Patience:
             self._timer.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
+        if self._context is not None:
+            # A circle would stay in memory until the garbage collector comes, which then comes often.
+            self._context.timer = None
         if self._why is not None and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._why from error
 

@@ -1,6 +1,7 @@
 """One server process: its socket, its signals, and what it says when it is ready."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -31,6 +32,8 @@ Bar = Callable[[Text], AbstractContextManager[Progress]]
 
 GRACE_SECONDS = 10
 KEEP_ALIVE_SECONDS = 15
+COLLECTED_AT = (10_000, 20, 50)
+"""New objects at which the garbage collector runs, and after how many runs it looks at older ones: nearly all go without it."""
 
 
 def prepare(settings: Settings, say: Say, bar: Bar) -> None:
@@ -143,8 +146,11 @@ class _Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Begin to listen; what was made until now stays, so the garbage collector need not look at it again and again."""
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECTED_AT)
         self._ready()
 
     @contextmanager
