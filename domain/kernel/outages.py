@@ -14,12 +14,13 @@ SQLSTATES = {
     "53100": FULL,
     "53300": GONE,
     "57P01": GONE,
+    "57P02": GONE,
     "57P03": GONE,
     "40P01": LOCKED,
     "40001": LOCKED,
     "55P03": LOCKED,
 }
-"""PostgreSQL's codes (Appendix A of its manual): disk full, too many connections, shutting down, starting, deadlock, serialization, lock."""
+"""PostgreSQL's codes (Appendix A of its manual): disk full, too many connections, shutting down, crashed, starting, deadlock, serialization, lock."""
 UNREACHED = (ConnectionError, PoolTimeoutError)
 """What is raised where no connection comes about."""
 

@@ -1,0 +1,12 @@
+"""Pools for reads of one statement: its row comes back as it is, without a transaction or an object round it."""
+
+from domain.kernel.read_pool.postgresql import PostgreSQLReads
+from domain.kernel.read_pool.sqlite import SQLiteReads
+from domain.kernel.read_pool.waiting import Overloaded, ReadPool
+
+__all__ = ["Overloaded", "PostgreSQLReads", "ReadPool", "SQLiteReads", "open_reads"]
+
+
+def open_reads(url: str) -> ReadPool:
+    """The pool for a database; nothing is opened before the first read."""
+    return SQLiteReads(url) if url.startswith("sqlite") else PostgreSQLReads(url)

@@ -1,0 +1,213 @@
+"""Reads on PostgreSQL: connections of their own, and a line of reads before them."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Coroutine, Hashable
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from domain.kernel.errors import Unavailable
+from domain.kernel.outages import GONE
+from domain.kernel.read_pool.seat import Seat, options_of
+from domain.kernel.read_pool.waiting import (
+    GRACE_SECONDS,
+    SECONDS,
+    TOO_SLOW,
+    WAITING,
+    Overloaded,
+    Read,
+    Row,
+    Values,
+    key_of,
+)
+
+CONNECTIONS = 10
+SLOW_SECONDS = 0.02
+"""From here on a statement is worth waiting for an equal one's end, so that all who came meanwhile share the next."""
+SLOW_KEPT = 1_000
+
+
+class _Lined(Read):
+    """A read in the line: for a seat, or held until an equal one that runs has ended."""
+
+    __slots__ = ("begun", "held", "task")
+
+    def __init__(self, sql: str, values: Values, key: Hashable | None, *, held: bool) -> None:
+        super().__init__(sql, values, key)
+        self.held = held
+        self.begun = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class PostgreSQLReads:
+    """Seats for so many connections, and the line of reads for which none is free."""
+
+    def __init__(
+        self, url: str, *, connections: int = CONNECTIONS, waiting: int = WAITING, seconds: float = SECONDS
+    ) -> None:
+        options = options_of(url, seconds)
+        self._seats = [Seat(options) for _ in range(connections)]
+        self._free = list(self._seats)
+        self._line: deque[_Lined] = deque()
+        self._lined = 0
+        """How many wait, in the line or held."""
+        self._most = waiting
+        self._equal: dict[Hashable, _Lined] = {}
+        """The read that waits, by what equal ones have in common."""
+        self._running: set[Hashable] = set()
+        self._slow: dict[str, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._home: list[Seat] | None = None
+        """The seats that have come back since the pool began to close."""
+
+    async def fetch(self, sql: str, values: Values, share: Hashable | None = None) -> Row:
+        """The one row of a statement."""
+        if self._free and (share is None or sql not in self._slow):
+            return await self._read(self._free.pop(), sql, values)
+        return await self._fetch_in_turn(sql, values, key_of(sql, values, share))
+
+    async def _fetch_in_turn(self, sql: str, values: Values, key: Hashable | None) -> Row:
+        read = None if key is None else self._equal.get(key)
+        if read is None:
+            held = key in self._running
+            if self._free and not held:
+                return await self._read(self._free.pop(), sql, values, key)
+            read = self._line_up(_Lined(sql, values, key, held=held))
+        mine = read.add_caller()
+        try:
+            found = await mine
+        except asyncio.CancelledError:
+            self._leave(read, mine)
+            raise
+        return await self._read(found, sql, values, key) if isinstance(found, Seat) else found
+
+    def _line_up(self, read: _Lined) -> _Lined:
+        if self._home is not None:
+            raise Unavailable(GONE)
+        if self._lined >= self._most:
+            raise Overloaded
+        self._lined += 1
+        if read.key is not None:
+            self._equal[read.key] = read
+        if not read.held:
+            self._line.append(read)
+        return read
+
+    def _out_of_line(self, read: _Lined) -> None:
+        self._lined -= 1
+        read.held = False
+        if read.key is not None:
+            del self._equal[read.key]
+
+    def _leave(self, read: _Lined, mine: asyncio.Future[Any]) -> None:
+        """A caller is gone: what nobody wants any more is taken out of the line, or stopped."""
+        read.callers.remove(mine)
+        if not mine.cancelled() and mine.exception() is None and isinstance(mine.result(), Seat):
+            self._give(mine.result())
+        elif not read.callers and read.task is not None:
+            if read.begun:
+                read.task.cancel()
+        elif not read.callers and (read.held or read in self._line):
+            if not read.held:
+                self._line.remove(read)
+            self._out_of_line(read)
+
+    def _give(self, seat: Seat) -> None:
+        """Give a seat to the read that has waited longest; one with several callers goes on as a task of its own."""
+        while self._line:
+            read = self._line.popleft()
+            self._out_of_line(read)
+            if read.wanted:
+                if len(read.callers) == 1:
+                    read.callers[0].set_result(seat)
+                else:
+                    read.task = self._task(self._read_for_all(read, seat))
+                return
+        (self._free if self._home is None else self._home).append(seat)
+
+    async def _read_for_all(self, read: _Lined, seat: Seat) -> None:
+        if not read.wanted:
+            self._give(seat)
+            return
+        read.begun = True
+        try:
+            read.tell(await self._read(seat, read.sql, read.values, read.key))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
+            read.tell(error)
+
+    async def _read(self, seat: Seat, sql: str, values: Values, key: Hashable | None = None) -> Row:
+        if key is not None:
+            self._running.add(key)
+        began, over = time.perf_counter(), True
+        try:
+            return await seat.fetch(sql, values)
+        except (asyncio.CancelledError, TimeoutError) as error:
+            over = False
+            if isinstance(error, TimeoutError):
+                raise Unavailable(TOO_SLOW) from error
+            raise
+        except asyncpg.QueryCanceledError as error:
+            raise Unavailable(TOO_SLOW) from error
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            text = seat.outage(error)
+            if text is None:
+                raise
+            raise Unavailable(text) from error
+        finally:
+            self._learn(sql, key, time.perf_counter() - began)
+            if over:
+                self._give(seat)
+            else:
+                self._task(self._settle(seat))
+
+    def _learn(self, sql: str, key: Hashable | None, seconds: float) -> None:
+        """Remember whether a statement is slow, and let the read go that was held for this one's end."""
+        if seconds >= SLOW_SECONDS:
+            self._slow[sql] = None
+            if len(self._slow) > SLOW_KEPT:
+                del self._slow[next(iter(self._slow))]
+        if key is None:
+            return
+        if seconds < SLOW_SECONDS:
+            self._slow.pop(sql, None)
+        self._running.discard(key)
+        held = self._equal.get(key)
+        if held is not None and held.held:
+            held.held = False
+            self._line.append(held)
+            if self._free:
+                self._give(self._free.pop())
+
+    async def _settle(self, seat: Seat) -> None:
+        await seat.settle()
+        self._give(seat)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Turn away who waits, let what runs end or stop it, and close every connection."""
+        if self._home is not None:
+            return
+        self._free, self._home = [], self._free
+        for read in {*self._line, *self._equal.values()}:
+            read.tell(Unavailable(GONE))
+        with suppress(TimeoutError):
+            await self._all_home()
+        for seat in self._seats:
+            if seat not in self._home:
+                seat.terminate()
+        with suppress(TimeoutError):
+            await self._all_home()
+        await asyncio.gather(*(seat.close() for seat in self._seats))
+
+    async def _all_home(self) -> None:
+        async with asyncio.timeout(GRACE_SECONDS):
+            while self._home is None or len(self._home) < len(self._seats):  # noqa: ASYNC110 - once, at the end
+                await asyncio.sleep(0.01)
