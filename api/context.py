@@ -76,6 +76,8 @@ class Context:
     """Whether the operation may change something: it is not stopped then when its client leaves."""
     timer: Timer | None = None
     """When the operation is stopped."""
+    hopeful: bool = False
+    """Whether units of work take client keys for fresh without looking: whoever says so runs them again where one was not."""
     correlation_id: str = field(default_factory=correlation_id)
     _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
 
@@ -122,7 +124,7 @@ class Context:
     @asynccontextmanager
     async def open_uow(self) -> AsyncIterator[UnitOfWork]:
         """A unit of work of the reader; what was loaded before is forgotten, because it may have changed."""
-        async with self.database.open_uow(self.reader) as uow:
+        async with self.database.open_uow(self.reader, hopeful=self.hopeful) as uow:
             yield uow
         self._loaders.clear()
 

@@ -11,9 +11,20 @@ from strawberry.types.base import StrawberryOptional, get_object_definition
 from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
 
-from api.context import Info
+from api.context import Context, Info
 from api.scalars import enum
-from domain.kernel import ErrorCode, Forbidden, Invalid, Record, Role, SalesError, Text, Unauthenticated, once
+from domain.kernel import (
+    ErrorCode,
+    Forbidden,
+    Invalid,
+    OvertakenError,
+    Record,
+    Role,
+    SalesError,
+    Text,
+    Unauthenticated,
+    once,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound=Record)
@@ -68,13 +79,25 @@ class Refusals(FieldExtension):
             if not context.reader.has(*self.roles):
                 raise Forbidden(FORBIDDEN)
             check_lengths(arguments["input"])
-            return await next_(source, info, **arguments)
+            return await self._run(partial(next_, source, info, **arguments), context)
         except Unauthenticated:
             raise
         except SalesError as error:
             message = error.text.words(context.language)
             refusal = UserError(path=list(error.path), code=error.code, message=message)
             return self.payload(errors=[refusal])
+
+    @staticmethod
+    async def _run(work: Callable[[], Awaitable[Any]], context: Context) -> Any:
+        """Let it run in the hope that its client key is fresh, and where it may not be once more without."""
+        context.hopeful = True
+        try:
+            return await work()
+        except OvertakenError:
+            context.hopeful = False
+            return await work()
+        finally:
+            context.hopeful = False
 
 
 def mutation(description: str, *roles: Role) -> Callable[[F], F]:

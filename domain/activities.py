@@ -123,8 +123,7 @@ async def log(
         "at": occurred_at and occurred_at.astimezone(UTC).isoformat(),
     }
     if client_key is not None:
-        await uow.wait_turn(f"activity\0{uow.actor.user_id}\0{client_key}")
-        known = await uow.find(Activity, created_by_id=uow.actor.user_id, client_key=client_key)
+        known = await uow.earlier(Activity, created_by_id=uow.actor.user_id, client_key=client_key)
         if known is not None:
             if known.input_fingerprint != fingerprint(given):
                 raise KeyReused(

@@ -46,6 +46,7 @@ from domain.kernel.reader import SETTINGS, beyond, settings
 from domain.kernel.uow import (
     Database,
     Note,
+    OvertakenError,
     Recorder,
     RowChange,
     UnitOfWork,
@@ -58,7 +59,7 @@ from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
     "ERASED", "PERSONAL", "SETTINGS", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
-    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
+    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
     "among", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "settings", "sights", "totals_visible", "unavailable", "utc_now", "words",
 ]  # fmt: skip

@@ -53,8 +53,7 @@ async def once(
     if key is None:
         return await make()
     mark = fingerprint({"operation": operation, "given": dict(given)})
-    await uow.wait_turn(f"client key\0{uow.actor.user_id}\0{key}")
-    known = await uow.find(ClientKey, user_id=uow.actor.user_id, key=key)
+    known = await uow.earlier(ClientKey, user_id=uow.actor.user_id, key=key)
     if known is not None:
         if known.fingerprint != mark:
             raise KeyReused(REUSED, ("clientKey",))

@@ -12,13 +12,13 @@ from uuid import UUID
 import orjson
 import uuid_utils
 from sqlalchemy import TextClause, event, insert, inspect, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from domain.kernel.actors import SYSTEM, Actor, ActorKind
-from domain.kernel.errors import StaleVersion, Text, Unavailable
+from domain.kernel.errors import SalesError, StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
 from domain.kernel.orm import Base, Record
@@ -88,13 +88,21 @@ class UnledgeredChangeError(RuntimeError):
     """Rows were changed and no note covers them: a bug in an operation."""
 
 
+class OvertakenError(RuntimeError):
+    """A unit of work that hoped for a fresh key failed, maybe because there was one: it is to be run again without hope."""
+
+
 class UnitOfWork:
     """One open transaction of one actor at one instant. Only leaving the block that opened it commits."""
 
-    def __init__(self, session: UnitSession, now: datetime, actor: Actor, ids: Callable[[], UUID]) -> None:
+    def __init__(
+        self, session: UnitSession, now: datetime, actor: Actor, ids: Callable[[], UUID], *, hopeful: bool = False
+    ) -> None:
         self.session = session
         self.now = now
         self.actor = actor
+        self.hoped = False
+        """Whether the work rests on a key being fresh that only the commit can tell."""
         self.made: set[UUID] = set()
         """The ids that this unit of work gave out: nobody else knows of what has them."""
         self.notes: list[Note] = []
@@ -103,6 +111,7 @@ class UnitOfWork:
         self._bulk: set[str] = set()
         self._covered_tables: set[str] = set()
         self._ids = ids
+        self._hopeful = hopeful
         self._transaction = session.transaction
 
     def new_id(self) -> UUID:
@@ -139,6 +148,17 @@ class UnitOfWork:
         empty = frozenset(name for name, value in values.items() if value is None)
         found = await self._transaction.fetch(_holding(model, tuple(values), empty), **values)
         return as_row(self.session.sync_session, model, found[0]) if found else None
+
+    async def earlier(self, model: type[T], **key: Any) -> T | None:
+        """The row that was made before under a key which a unique constraint guards; nobody else makes one meanwhile.
+
+        A hopeful unit of work does not look: most keys are fresh, and of one that is not the constraint tells.
+        """
+        self.hoped = self._hopeful
+        if self._hopeful:
+            return None
+        await self.wait_turn("\0".join(map(str, (model.__tablename__, *key.values()))))
+        return await self.find(model, **key)
 
     def write(self, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows of a class that needs no note, in this commit.
@@ -312,19 +332,24 @@ class Database:
             self._units = Seats(url, pool_size)
 
     @asynccontextmanager
-    async def open_uow(self, actor: Actor) -> AsyncIterator[UnitOfWork]:
+    async def open_uow(self, actor: Actor, *, hopeful: bool = False) -> AsyncIterator[UnitOfWork]:
         """Open a unit of work that commits on a quiet exit and rolls back on any error.
 
-        Raises StaleVersion when somebody else was faster, Unavailable when the database is locked, full or gone.
+        A `hopeful` one takes keys for fresh without looking. Raises StaleVersion when somebody else was faster, Unavailable
+        when the database is locked, full or gone, OvertakenError when a hope may have been in vain.
         """
         alone = actor.kind is ActorKind.IMPORT
         async with _readable_errors(), self._units.unit(alone=alone) as (connection, transaction):
             session, kept = UnitSession(connection, transaction), False
-            session.info["uow"] = uow = UnitOfWork(session, self.clock(), actor, self.new_id)
+            session.info["uow"] = uow = UnitOfWork(session, self.clock(), actor, self.new_id, hopeful=hopeful)
             try:
                 yield uow
                 await uow.finish(self.recorder)
                 kept = True
+            except (IntegrityError, SalesError) as error:
+                if uow.hoped:
+                    raise OvertakenError from error
+                raise
             finally:
                 await session.leave(kept=kept)
 

@@ -4,7 +4,9 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, text
@@ -13,15 +15,23 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from domain import people
 from domain.kernel import (
     SYSTEM,
+    Actor,
+    ActorKind,
     Base,
     ClientKey,
     Database,
+    Invalid,
+    KeyReused,
+    NotFound,
+    OvertakenError,
     Role,
+    Text,
     Unavailable,
     UnitOfWork,
     UnledgeredChangeError,
     load,
     new_id,
+    once,
     search,
 )
 from domain.ledger import AuditEvent, LedgerRecorder
@@ -258,3 +268,54 @@ async def test_who_finds_no_connection_in_time_is_told(database: Database) -> No
             async with narrowed.open_uow(SYSTEM):
                 pass
     assert await count(database, Territory) == 1
+
+
+# ---- hope ------------------------------------------------------------------------------------------------------------
+
+
+async def add_once(database: Database, key: str, name: str, *, hopeful: bool) -> User:
+    actor = Actor(ActorKind.USER, UUID(int=7), "王敏")
+    async with database.open_uow(actor, hopeful=hopeful) as uow:
+        make = partial(people.add_user, uow, name=name, email="lei.zhang@example.com")
+        return await once(uow, key, "addUser", {"name": name}, User, make)
+
+
+async def test_a_hopeful_unit_whose_key_is_fresh_is_kept(database: Database) -> None:
+    user = await add_once(database, "k1", "张磊", hopeful=True)
+    # The rules let nobody of no role see a user: found it is all the same, by its key.
+    with pytest.raises(NotFound):
+        await add_once(database, "k1", "张磊", hopeful=False)
+    assert [await count(database, model) for model in (User, ClientKey, AuditEvent)] == [1, 1, 1]
+    assert user.version == 1
+
+
+async def test_a_hope_in_vain_leaves_nothing_and_is_told(database: Database) -> None:
+    await add_once(database, "k1", "张磊", hopeful=False)
+    with pytest.raises(OvertakenError):
+        await add_once(database, "k1", "李娜", hopeful=True)
+    with pytest.raises(KeyReused):
+        await add_once(database, "k1", "李娜", hopeful=False)
+    assert [await count(database, model) for model in (User, ClientKey, AuditEvent)] == [1, 1, 1]
+
+
+async def test_a_refusal_of_a_hopeful_unit_is_not_the_last_word(database: Database) -> None:
+    """What is refused now may have been done under the same key before."""
+
+    async def refuse(*, hopeful: bool) -> None:
+        async with database.open_uow(SYSTEM, hopeful=hopeful) as uow:
+            await uow.earlier(ClientKey, user_id=UUID(int=7), key="k1")
+            raise Invalid(Text("不行", "no"))
+
+    with pytest.raises(OvertakenError):
+        await refuse(hopeful=True)
+    with pytest.raises(Invalid):
+        await refuse(hopeful=False)
+
+
+async def test_of_hopeful_units_at_once_one_is_kept(database: Database) -> None:
+    results = await asyncio.gather(
+        *(add_once(database, "k1", "张磊", hopeful=True) for _ in range(6)), return_exceptions=True
+    )
+    assert sum(isinstance(result, User) for result in results) == 1
+    assert sum(isinstance(result, OvertakenError) for result in results) == 5
+    assert [await count(database, model) for model in (User, ClientKey, AuditEvent)] == [1, 1, 1]
