@@ -33,7 +33,7 @@ from sqlalchemy.types import TypeEngine
 
 from domain.kernel.actors import Actor, Reach, Role
 from domain.kernel.errors import NotFound, StaleVersion, Text
-from domain.kernel.reader import SCHEMA, lookup, sees
+from domain.kernel.reader import lookup, sees
 from domain.kernel.rows import as_row
 from domain.kernel.statements import Statement, Transaction, given
 
@@ -47,6 +47,10 @@ T = TypeVar("T", bound="Base")
 
 class Rule(Protocol):
     """Which rows of a table one reach sees."""
+
+    def __hash__(self) -> int:
+        """Equal rules say the same."""
+        ...
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Return the SQL condition over the table."""
@@ -111,7 +115,7 @@ class Leads(_Condition):
     """
 
     inherit_cache = True
-    match: ColumnElement[Any]
+    match: ColumnElement[Any]  # type: ignore[assignment]
     inner: Select[Any]
 
 
@@ -178,7 +182,7 @@ def _hanging(table: FromClause, of: str, ids: frozenset[UUID]) -> ColumnElement[
 def _parent_hangs(
     table: FromClause, column: ColumnElement[Any], parent: str, of: str, ids: frozenset[UUID]
 ) -> ColumnElement[bool]:
-    alias = _beside(table, entity(parent))
+    alias = _beside(entity(parent))
     hangs = _hanging(alias, of, ids)
     return leads(table, column, alias.c.id, true() if hangs is None else hangs)
 
@@ -189,9 +193,9 @@ def _source(table: FromClause) -> Any:
     return column.table
 
 
-def _beside(table: FromClause, model: "type[Base]") -> FromClause:
-    """The rows of another class for a lookup, on the same side of the wall as the table that asks."""
-    return (lookup(model) if _source(table).schema == SCHEMA else model.__table__).alias()
+def _beside(model: "type[Base]") -> FromClause:
+    """The rows of another class for a lookup: beyond the wall, which would ask there once more what the lookup itself asks."""
+    return (lookup(model) if _is_product(model) else model.__table__).alias()
 
 
 def _named(rule: object) -> set[str]:
@@ -278,7 +282,7 @@ class Member(_Combinable):
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Look the user up among the team's rows."""
-        team = _beside(table, entity(self.team))
+        team = _beside(entity(self.team))
         return _held(table, reach, leads(table, table.c.id, team.c[self.column], team.c.user_id == actor.user_id))
 
 
@@ -296,24 +300,25 @@ class Through(_Combinable):
         rule = self.rule or declared(parent).rule(reach.role)
         if rule is None:
             return false()
-        alias = _beside(table, parent)
+        alias = _beside(parent)
         return leads(table, table.c[self.column], alias.c.id, rule.clause(alias, reach, actor))
 
 
 @dataclass(frozen=True)
 class HasChild(_Combinable):
-    """Rows that a row of another class, which the same reach sees, points to."""
+    """Rows that a row of another class points to, which the same reach sees, or which meets `rule` where one is given."""
 
     child: str
     column: str
+    rule: Rule | None = None
 
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Look for such a child."""
         child = entity(self.child)
-        rule = declared(child).rule(reach.role)
+        rule = self.rule or declared(child).rule(reach.role)
         if rule is None:
             return false()
-        alias = _beside(table, child)
+        alias = _beside(child)
         return leads(table, table.c.id, alias.c[self.column], rule.clause(alias, reach, actor))
 
 

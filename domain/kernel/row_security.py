@@ -7,51 +7,110 @@ where nobody has said who asks.
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, literal_column, select, text
 from sqlalchemy.dialects import postgresql
 
-from domain.kernel.access import Access, Rule, declared
+from domain.kernel.access import (
+    Access,
+    AnyOf,
+    Everyone,
+    HasChild,
+    InTerritory,
+    Matching,
+    Member,
+    Owned,
+    Rule,
+    Through,
+    ThroughSubject,
+    declared,
+    entity,
+)
 from domain.kernel.actors import Actor, ActorKind, Reach, Role
 from domain.kernel.errors import Text, Unavailable
 from domain.kernel.orm import Base
-from domain.kernel.reader import READER, SCHEMA, SETTING, bound, columns_beyond
-
-USER, TERRITORY, BRAND, ACCOUNT = (UUID(int=(0xA11CE << 64) + number) for number in range(4))
-"""What stands for the actor's user, territories, brands and accounts while a rule is compiled."""
+from domain.kernel.reader import (
+    BOUNDED,
+    READER,
+    ROLES,
+    SCHEMA,
+    SELLERS,
+    SETTINGS,
+    TERRITORIES,
+    USER,
+    WHOLE,
+    bound,
+    columns_beyond,
+)
 
 LONGEST_POLICY = 12
 """How many lookups in other tables a policy may say itself."""
 
 _FUNCTIONS = f"""
-CREATE FUNCTION {SCHEMA}.actor() RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT nullif(current_setting('{SETTING}', true), '')::jsonb $$;
-CREATE FUNCTION {SCHEMA}.user_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT ({SCHEMA}.actor() ->> 'user')::uuid $$;
 CREATE FUNCTION {SCHEMA}.ids(listed jsonb) RETURNS uuid[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$ SELECT coalesce(array_agg(id::uuid), '{{}}') FROM jsonb_array_elements_text(listed) AS id $$;
 CREATE FUNCTION {SCHEMA}.reaches()
 RETURNS TABLE (role text, bounded text, territory_ids uuid[], brand_ids uuid[], account_ids uuid[]) LANGUAGE sql STABLE PARALLEL SAFE AS
 $$ SELECT reach ->> 'role', reach ->> 'bounded', {SCHEMA}.ids(reach -> 'territory_ids'), {SCHEMA}.ids(reach -> 'brand_ids'),
-   {SCHEMA}.ids(reach -> 'account_ids') FROM jsonb_array_elements({SCHEMA}.actor() -> 'reaches') AS reach $$;
-CREATE FUNCTION {SCHEMA}.holds(roles text[]) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT EXISTS (SELECT 1 FROM {SCHEMA}.reaches() AS reach WHERE reach.role = ANY (roles) AND reach.bounded = '') $$;
-CREATE FUNCTION {SCHEMA}.is_bounded() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT EXISTS (SELECT 1 FROM {SCHEMA}.reaches() AS reach WHERE reach.bounded <> '') $$;
-CREATE FUNCTION {SCHEMA}.territory_ids(roles text[]) RETURNS uuid[] LANGUAGE sql STABLE PARALLEL SAFE AS
-$$ SELECT coalesce(array_agg(id), '{{}}') FROM {SCHEMA}.reaches() AS reach, unnest(reach.territory_ids) AS id
-   WHERE reach.role = ANY (roles) AND reach.bounded = '' $$;
+   {SCHEMA}.ids(reach -> 'account_ids') FROM jsonb_array_elements(nullif(current_setting('{BOUNDED}', true), '')::jsonb) AS reach $$;
 """
 NO_ROLE = Text(
     f"数据库缺少角色 {READER}，而当前用户无权创建：请让数据库管理员执行 CREATE ROLE {READER} NOLOGIN; GRANT {READER} TO <当前用户>",
     f"the database lacks the role {READER} and this user may not make it: "
     f"have its administrator run CREATE ROLE {READER} NOLOGIN; GRANT {READER} TO <this user>",
 )
+
+
+# ---- who asks --------------------------------------------------------------------------------------------------------
+
+_MARK = 0xA11CE
+_USER, _TERRITORY, _BRAND, _ACCOUNT = range(4)
+_EVERY = list(Role)
+
+
+def _stand_in(part: int, roles: Iterable[Role] = ()) -> UUID:
+    """What stands for the user, territories, brands or accounts of whoever asks, as the holder of these roles."""
+    return UUID(int=_MARK << 64 | part << 32 | sum(1 << _EVERY.index(role) for role in set(roles)))
+
+
+_STAND_IN = r"'(00000000-000a-11ce-[0-9a-f-]{17})'"
+
+
+def _roles_of(stand_in: UUID) -> list[Role]:
+    return [role for at, role in enumerate(_EVERY) if stand_in.int & 1 << at]
+
+
+def _said(setting: str) -> str:
+    return f"current_setting('{setting}', true)"
+
+
+def _holds(roles: Iterable[Role]) -> str:
+    """Whether who asks holds one of the roles without bounds."""
+    return "(" + " OR ".join(f"strpos({_said(ROLES)}, ',{role.value},') > 0" for role in sorted(roles)) + ")"
+
+
+def _user(roles: Iterable[Role]) -> str:
+    """Who asks, null where they hold none of the roles without bounds; any user where no roles are named."""
+    roles = sorted(roles)
+    if set(roles) <= SELLERS.keys():
+        said = [f"nullif({_said(SELLERS[role])}, '')" for role in roles] or [f"nullif({_said(USER)}, '')"]
+        return f"coalesce({', '.join(said)})::uuid" if len(said) > 1 else f"{said[0]}::uuid"
+    return f"(SELECT CASE WHEN {_holds(roles)} THEN nullif({_said(USER)}, '')::uuid END)"
+
+
+def _territories(roles: Iterable[Role]) -> str:
+    """The territories in which who asks holds one of the roles."""
+    listed = [
+        f"nullif(split_part(split_part({_said(TERRITORIES)}, ';{role.value}=', 2), ';', 1), '')::uuid[]"
+        for role in roles
+    ]
+    return f"(SELECT {' || '.join(listed)})::uuid[]"
 
 
 # ---- what they may see -----------------------------------------------------------------------------------------------
@@ -64,57 +123,134 @@ def protected() -> list[type[Base]]:
 
 
 @dataclass(frozen=True)
+class Held:
+    """Rows that a rule admits for whoever holds one of the roles without bounds."""
+
+    roles: frozenset[Role]
+    rule: Rule
+
+    def clause(self, table: FromClause, _reach: Reach, _actor: Actor) -> ColumnElement[bool]:
+        """Ask the rule for the stand-in of these roles; where it names neither user nor territory, ask for the role as well."""
+        reach = Reach(min(self.roles), frozenset({_stand_in(_TERRITORY, self.roles)}))
+        found = self.rule.clause(table, reach, Actor(ActorKind.USER, _stand_in(_USER, self.roles), reaches=(reach,)))
+        if isinstance(self.rule, Owned | InTerritory | Member):
+            return found
+        return and_(literal_column(f"(SELECT {_holds(self.roles)})"), found)
+
+
+def merged(rules: Iterable[tuple[Role, Rule]]) -> Rule | None:
+    """One rule for all roles, which looks into each other table once; None where it admits nothing."""
+    own: dict[Rule, set[Role]] = {}
+    below: dict[Rule, list[tuple[Role, Rule]]] = {}
+    for role, rule in rules:
+        for one in _alternatives(rule):
+            led = _leads_to(one, role)
+            if led is None:
+                own.setdefault(one, set()).add(role)
+            else:
+                below.setdefault(replace(one, rule=None), []).extend((role, rule) for rule in led)  # type: ignore[type-var]
+    found: list[Rule] = [Held(frozenset(roles), one) for one, roles in own.items()]
+    for one, inner in below.items():
+        admitted = merged(inner)
+        if admitted is not None:
+            found.append(replace(one, rule=admitted))  # type: ignore[type-var]
+    return AnyOf(tuple(found)) if found else None
+
+
+def _alternatives(rule: Rule) -> Iterator[Rule]:
+    if isinstance(rule, AnyOf):
+        for one in rule.rules:
+            yield from _alternatives(one)
+    elif isinstance(rule, ThroughSubject):
+        yield from (Matching(rule.kind_column, (kind,), Through(rule.id_column, kind)) for kind in rule.kinds)
+    else:
+        yield rule
+
+
+def _leads_to(rule: Rule, role: Role) -> list[Rule] | None:
+    """The rule that another row, or the row itself, has to meet as well, if there is any; None where that is no matter."""
+    if isinstance(rule, Matching) and not isinstance(rule.rule, Everyone):
+        return [rule.rule]
+    if isinstance(rule, Through | HasChild):
+        other = declared(entity(rule.parent if isinstance(rule, Through) else rule.child))
+        found = rule.rule or other.rule(role)
+        return [] if found is None else [found]
+    return None
+
+
+@dataclass(frozen=True)
 class Wall:
-    """What guards one table: the condition of its policy, and the function that the condition calls."""
+    """What guards one table: the condition of its policy, and the function that the condition calls, if it does."""
 
     table: str
     policy: str
-    function: str
+    function: str | None
 
     @classmethod
     def of(cls, model: type[Base]) -> "Wall":
         """The wall that a class's declaration asks for.
 
-        A statement is planned with all that its policies say, so they say what most readers need. What is needed where a
-        grant is bound to brands or accounts, and what is long, stands in a function that is planned when it is used.
+        First it asks whether the whole table is theirs, which answers most; then what each role's rules say, in one
+        condition. What is needed where a grant is bound to brands or accounts stands in a function that is planned when
+        it is used, and so does what is long.
         """
-        table, clauses = model.__tablename__, _clauses(model)
-        plain = " OR\n".join(_inline(clause, roles) for (clause, bounded), roles in clauses.items() if not bounded)
-        called = f"{SCHEMA}.seen_{table}({table})"
-        if plain.count("EXISTS") > LONGEST_POLICY:
-            policy, rest = called, clauses
+        table, access = model.__tablename__, declared(model)
+        held = [(role, access.rule(role)) for role in Role]
+        rule = merged(
+            (role, one) for role, rule in held if rule for one in _alternatives(rule) if not isinstance(one, Everyone)
+        )
+        plain = None if rule is None else _filled(_compiled(model, rule, Reach(Role.REP)), {})
+        branches = "".join(_branch(clause, *reach) for clause, reach in _bounded(model))
+        parts = [f"(SELECT strpos({_said(WHOLE)}, ',{table},') > 0)"]
+        if model.entity() == "User":
+            parts.append(f"the_row.id = {_user(())}")
+        body, called = f"{_LOOP.format(branches)} RETURN false;", f"{SCHEMA}.seen_{table}({table})"
+        if plain is not None and plain.count("EXISTS") > LONGEST_POLICY:
+            parts.append(called)
+            body = f"IF {plain} THEN RETURN true; END IF; {body}"
         else:
-            rest = {(clause, bounded): roles for (clause, bounded), roles in clauses.items() if bounded}
-            policy = f"{plain or 'false'} OR\n((SELECT {SCHEMA}.is_bounded()) AND {called})"
+            parts += [plain] if plain else []
+            parts += [f"({_said(BOUNDED)} <> '' AND {called})"] if branches else []
+        policy = " OR\n".join(parts).replace("the_row.", f"{table}.")
         if "merged_into_id" in model.__table__.c:
             policy = f"merged_into_id IS NULL AND ({policy})"
-        branches = " ".join(_branch(clause, bounded, roles) for (clause, bounded), roles in rest.items())
         function = (
-            f"CREATE FUNCTION {SCHEMA}.seen_{table}(the_row {table}) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ DECLARE reach record; "
-            f"BEGIN FOR reach IN SELECT * FROM {SCHEMA}.reaches() LOOP {branches} END LOOP; RETURN false; END $$"
+            f"CREATE FUNCTION {SCHEMA}.seen_{table}(the_row {table}) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ "
+            f"DECLARE reach record; BEGIN {body} END $$"
         )
-        return cls(table, policy.replace("the_row.", f"{table}."), function)
+        return cls(table, policy, function if called in policy else None)
 
 
-def _clauses(model: type[Base], *, totals: bool = False) -> dict[tuple[str, str], set[Role]]:
-    """Every role's rule (or that for totals) in every kind of context; roles whose rules read the same stand together."""
+_LOOP = f"FOR reach IN SELECT * FROM {SCHEMA}.reaches() LOOP {{}} END LOOP;"
+
+
+def _bounded(model: type[Base]) -> Iterator[tuple[str, tuple[str, set[Role]]]]:
+    """Every role's rule in every kind of bounded context but those that admit all; roles whose rules read the same stand together."""
     clauses: dict[tuple[str, str], set[Role]] = {}
-    for role in Role:
-        rule = (declared(model).totals_rule if totals else declared(model).rule)(role)
-        if rule is not None:
-            for accounts, brands in product((False, True), repeat=2):
-                bounded = bound(accounts, brands)
-                clauses.setdefault((_compiled(model, rule, role, bounded), bounded), set()).add(role)
-    return clauses
+    for role in declared(model):
+        rule = declared(model).rule(role)
+        for accounts, brands in ((False, True), (True, False), (True, True)):
+            if rule is not None:
+                reach = _reach(role, accounts=accounts, brands=brands)
+                clauses.setdefault((_compiled(model, rule, reach), bound(reach)), set()).add(role)
+    return ((clause, (kind, roles)) for (clause, kind), roles in clauses.items() if clause != "true")
 
 
-def _compiled(model: type[Base], rule: Rule, role: Role, bounded: str) -> str:
+def _reach(role: Role, *, accounts: bool, brands: bool) -> Reach:
+    none = frozenset[UUID]()
+    named = frozenset({_stand_in(_BRAND)}) if brands else none, frozenset({_stand_in(_ACCOUNT)}) if accounts else none
+    return Reach(role, frozenset({_stand_in(_TERRITORY)}), *named)
+
+
+@cache
+def _compiled(model: type[Base], rule: Rule, reach: Reach) -> str:
     """A rule as SQL over `the_row`; other tables are read through the views of the rules' schema."""
-    none: frozenset[UUID] = frozenset()
-    brands, accounts = frozenset({BRAND}) if "b" in bounded else none, frozenset({ACCOUNT}) if "a" in bounded else none
-    reach = Reach(role, frozenset({TERRITORY}), brands, accounts)
     row = model.__table__.alias("the_row")
-    asked = select(1).select_from(row).where(rule.clause(row, reach, Actor(ActorKind.USER, USER, reaches=(reach,))))
+    asked = (
+        select(1)
+        .select_from(row)
+        .where(rule.clause(row, reach, Actor(ActorKind.USER, _stand_in(_USER), reaches=(reach,))))
+    )
     compiled = asked.compile(
         dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
         schema_translate_map={None: SCHEMA}, render_schema_translate=True, compile_kwargs={"literal_binds": True},
@@ -124,33 +260,29 @@ def _compiled(model: type[Base], rule: Rule, role: Role, bounded: str) -> str:
     return f"(({tables_with} SELECT {clause}))" if tables_with else clause or "true"
 
 
-def _listed(roles: set[Role]) -> str:
-    return "ARRAY[" + ", ".join(f"'{role.value}'" for role in sorted(roles)) + "]"
-
-
-def _inline(clause: str, roles: set[Role]) -> str:
-    """A rule with all that those roles reach without bounds; subqueries that depend on no row are answered once a statement."""
-    territories = f"(SELECT {SCHEMA}.territory_ids({_listed(roles)}))::uuid[]"
-    return f"((SELECT {SCHEMA}.holds({_listed(roles)})) AND ({_filled(clause, {TERRITORY: territories})}))"
-
-
 def _branch(clause: str, bounded: str, roles: set[Role]) -> str:
     """A rule for one reach of those roles in that kind of bound."""
-    named = {TERRITORY: "reach.territory_ids", BRAND: "reach.brand_ids", ACCOUNT: "reach.account_ids"}
-    within = f"reach.bounded = '{bounded}' AND reach.role = ANY ({_listed(roles)})"
-    return f"IF {within} THEN IF {_filled(clause, named)} THEN RETURN true; END IF; END IF;"
+    named = {_TERRITORY: "reach.territory_ids", _BRAND: "reach.brand_ids", _ACCOUNT: "reach.account_ids"}
+    listed = ", ".join(f"'{role.value}'" for role in sorted(roles))
+    within = f"reach.bounded = '{bounded}' AND reach.role IN ({listed})"
+    return f"IF {within} THEN IF {_filled(clause, named)} THEN RETURN true; END IF; END IF; "
 
 
-def _filled(clause: str, named: dict[UUID, str]) -> str:
+def _filled(clause: str, named: Mapping[int, str]) -> str:
     """A rule's SQL with what whoever asks holds in the place of the stand-ins.
 
     Raises LookupError for a stand-in that is used in a way which nobody foresaw.
     """
-    for stand_in, ids in named.items():
-        clause = clause.replace(f"= ANY (ARRAY['{stand_in}'])", f"= ANY ({ids})")
-    clause = clause.replace(f"= '{USER}'", f"= (SELECT {SCHEMA}.user_id())")
-    if left := [stand_in for stand_in in (USER, TERRITORY, BRAND, ACCOUNT) if str(stand_in) in clause]:
-        raise LookupError(f"row security cannot express {left[0]} in {clause}")
+
+    def many(found: re.Match[str]) -> str:
+        stand_in = UUID(found[1])
+        roles = _roles_of(stand_in)
+        return f"= ANY ({_territories(roles) if roles else named[stand_in.int >> 32 & 0xFF]})"
+
+    clause = re.sub(rf"= ANY \(ARRAY\[{_STAND_IN}\]\)", many, clause)
+    clause = re.sub(rf"= {_STAND_IN}", lambda found: f"= {_user(_roles_of(UUID(found[1])))}", clause)
+    if left := re.search(_STAND_IN, clause):
+        raise LookupError(f"row security cannot express {left[1]} in {clause}")
     return clause
 
 
@@ -160,17 +292,28 @@ def _filled(clause: str, named: dict[UUID, str]) -> str:
 def script() -> list[str]:
     """The statements that put up the wall, in their order."""
     walls = [Wall.of(model) for model in protected()]
-    said = [part for wall in walls for part in (wall.policy, wall.function)]
-    said += [clause for model in protected() if model.__beyond__ for clause, _ in _clauses(model, totals=True)]
+    said = [part for wall in walls for part in (wall.policy, wall.function or "")]
+    said += [clause for model in protected() for clause in _of_predicates(model)]
     return [
         f"CREATE SCHEMA {SCHEMA}",
         *(statement for statement in _FUNCTIONS.split(";\n") if statement.strip()),
         *_views("\n".join(said)),
         f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {READER}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {READER}",
-        *(wall.function for wall in walls),
+        *(wall.function for wall in walls if wall.function),
         *(statement for wall in walls for statement in _put_up(wall)),
     ]
+
+
+def _of_predicates(model: type[Base]) -> Iterator[str]:
+    """What the application's own predicates say of the class, whose lookups read the same views."""
+    access = declared(model)
+    for role in Role:
+        for rule in (access.rule(role), access.totals_rule(role)):
+            if rule is None:
+                continue
+            for accounts, brands in product((False, True), repeat=2):
+                yield _compiled(model, rule, _reach(role, accounts=accounts, brands=brands))
 
 
 def _views(conditions: str) -> Iterator[str]:
@@ -196,17 +339,18 @@ def _put_up(wall: Wall) -> Iterator[str]:
     yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
     yield f"CREATE POLICY sortie_rows ON {table} FOR SELECT TO {READER} USING ({wall.policy})"
     # Runs as the reader wherever it is asked, so that a lookup in a unit of work stands before the wall as well.
+    kept = " ".join(f"SET {name} = ''" for name in SETTINGS)
+    made = " ".join(f"PERFORM set_config('{name}', who[{at}], true);" for at, name in enumerate(SETTINGS, 1))
     yield (
-        f"CREATE FUNCTION {SCHEMA}.sees_{table}(record uuid, who text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER "
-        f"SET {SETTING} = '' AS $$ BEGIN PERFORM set_config('{SETTING}', who, true); "
-        f"RETURN EXISTS (SELECT 1 FROM {table} WHERE id = record); END $$"
+        f"CREATE FUNCTION {SCHEMA}.sees_{table}(record uuid, who text[]) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER {kept} "
+        f"AS $$ BEGIN {made} RETURN EXISTS (SELECT 1 FROM {table} WHERE id = record); END $$"
     )
     yield f"ALTER FUNCTION {SCHEMA}.sees_{table} OWNER TO {READER}"
 
 
 def digest() -> str:
     """The fingerprint of all that makes the wall: declarations, columns, and the code of the rules."""
-    models = [(model.__tablename__, model.__table__.c.keys(), _said(declared(model))) for model in protected()]
+    models = [(model.__tablename__, model.__table__.c.keys(), _rules_of(declared(model))) for model in protected()]
     beyond = sorted(
         (mapper.class_.__tablename__, *sorted(mapper.class_.__beyond__)) for mapper in Base.registry.mappers
     )
@@ -221,7 +365,7 @@ def digest() -> str:
     return hashlib.sha256(repr((models, beyond)).encode() + b"".join(code)).hexdigest()
 
 
-def _said(access: Access) -> dict[Rule, list[Role]]:
+def _rules_of(access: Access) -> dict[Rule, list[Role]]:
     said: dict[Rule, list[Role]] = {}
     for role in sorted(access):
         rule = access.rule(role)
@@ -263,7 +407,13 @@ def install(connection: Connection) -> None:
 def remove(connection: Connection) -> None:
     """Take the wall down, before the tables that it stands on are changed."""
     if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_DROP_POLICIES)
         connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+
+
+_DROP_POLICIES = """DO $$ DECLARE found text; BEGIN
+FOR found IN SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_policies WHERE policyname = 'sortie_rows'
+LOOP EXECUTE 'DROP POLICY sortie_rows ON ' || found; END LOOP; END $$"""
 
 
 def ensure_role(connection: Connection) -> None:
