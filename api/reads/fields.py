@@ -156,10 +156,10 @@ def looked_up(columns: tuple[str, ...], beside: Beside, build: Callable[..., Any
 async def load_beside(context: Context, beside: Beside) -> list[tuple[Any, ...]]:
     """The rows that an operation needs once."""
 
-    async def fetch(keys: list[str]) -> dict[str, Any]:
-        return {key: [tuple(row.values()) for row in await context.rows(beside.statement())] for key in keys}
+    async def fetch(_keys: list[str]) -> dict[str, Any]:
+        return {beside.key: [tuple(row.values()) for row in await context.rows(beside.statement())]}
 
-    return list(await context.load("beside", beside.key, fetch))
+    return list(await context.load(("beside", beside.key), beside.key, fetch))
 
 
 def money(amount_minor: str | Expression, currency: str | Expression, description: str) -> Any:
