@@ -182,8 +182,10 @@ class PostgreSQLReads:
                 self._give(self._free.pop())
 
     async def _settle(self, seat: Seat) -> None:
-        await seat.settle()
-        self._give(seat)
+        try:
+            await seat.settle()
+        finally:
+            self._give(seat)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

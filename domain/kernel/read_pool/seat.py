@@ -79,7 +79,7 @@ class Seat:
             return
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                await self.raw.execute("")
+                await self.raw.execute("SELECT 1")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.CancelledError):
             self.raw.terminate()
 
@@ -112,6 +112,7 @@ def options_of(url: str, seconds: float) -> dict[str, Any]:
     settings = {
         "role": READER, "default_transaction_read_only": "on", "jit": "off", "plan_cache_mode": "force_generic_plan",
         "application_name": "sortie reads", "statement_timeout": str(max(1, int(seconds * 1000))),
+        "client_connection_check_interval": "1s",
     }  # fmt: skip
     # The server's time-out tells first; the driver's is for a server that does not answer at all.
     return options | {
