@@ -90,9 +90,11 @@ class PostgresTransaction(Transaction):
         waiting = self._take()
         if sum(len(rows) for _, rows in waiting) <= TOGETHER:
             sql = _inserts(tuple((table, len(rows)) for table, rows in waiting), self.dialect)
-            await self._told(
-                sql, self._driver.fetch(sql, *(value for _, rows in waiting for row in rows for value in row))
-            )
+            values: list[Any] = []
+            for _, rows in waiting:
+                for row in rows:
+                    values += row
+            await self._told(sql, self._driver.fetch(sql, *values))
             return
         for table, rows in waiting:
             sql = _inserts(((table, 1),), self.dialect)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm.attributes import instance_state
 
 from domain.kernel import search
 from domain.kernel.finishing import finish
@@ -37,7 +37,7 @@ class UnitSession(AsyncSession):
 
     def add(self, instance: object, _warn: bool = True) -> None:
         """Take in a row: a new one is written by the next flush."""
-        state = inspect(instance)
+        state = instance_state(instance)
         if state.transient and isinstance(instance, Base) and is_given(type(instance)):
             self._added[id(instance)] = instance
         else:
@@ -62,7 +62,8 @@ class UnitSession(AsyncSession):
         for row in rows:
             unit.add_new(row)
         for row in rows:
-            self.transaction.insert(type(row), [stored(self.sync_session, row)])
+            self.transaction.insert(type(row), [row.__dict__])
+            stored(self.sync_session, row)
             if row.__searched__:
                 self.transaction.insert(search.SearchText, search.texts(type(row), row.__dict__))
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BindParameter, Column, Dialect, Executable, Table
@@ -111,15 +112,24 @@ class RowForm:
     """How rows of a table are inserted: each of its columns but one that the database counts up."""
 
     names: tuple[str, ...]
-    processes: tuple[tuple[str, Process | None, Any], ...]
+    defaults: Mapping[str, Any]
+    """What each column holds where nothing was given."""
+    pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    processes: tuple[tuple[int, Process], ...]
     head: str
 
+    def complete(self, row: dict[str, Any]) -> None:
+        """Give a row what it lacks: the columns' defaults, or null."""
+        for name in self.defaults.keys() - row.keys():
+            row[name] = self.defaults[name]
+
     def values(self, row: Mapping[str, Any]) -> list[Any]:
-        """A row as the driver takes it; what it lacks is the column's default or null."""
-        return [
-            row.get(name, default) if process is None else process(row.get(name, default))
-            for name, process, default in self.processes
-        ]
+        """A complete row as the driver takes it."""
+        values = list(self.pick(row))
+        for at, process in self.processes:
+            if values[at] is not None:
+                values[at] = process(values[at])
+        return values
 
 
 def is_given(model: Any) -> bool:
@@ -138,11 +148,14 @@ def row_form(table: Table, dialect: Dialect) -> RowForm:
     """How rows of a table are inserted."""
     columns = [column for column in table.columns if column is not table.autoincrement_column]
     prepare = dialect.identifier_preparer
-    names = ", ".join(prepare.format_column(column) for column in columns)
+    processes = ((at, _into(column.type, dialect)) for at, column in enumerate(columns))
+    keys = tuple(column.key for column in columns)
     return RowForm(
-        tuple(column.key for column in columns),
-        tuple((column.key, _into(column.type, dialect), default_of(column)) for column in columns),
-        f"INSERT INTO {prepare.format_table(table)} ({names})",
+        keys,
+        {column.key: default_of(column) for column in columns},
+        itemgetter(*keys) if len(keys) > 1 else lambda row: (row[keys[0]],),
+        tuple((at, process) for at, process in processes if process is not None),
+        f"INSERT INTO {prepare.format_table(table)} ({', '.join(map(prepare.format_column, columns))})",
     )
 
 
@@ -156,12 +169,13 @@ class Transaction(ABC):
         self.dialect = dialect
         self._waiting: dict[Table, list[list[Any]]] = {}
 
-    def insert(self, model: Any, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Have rows of a mapped class inserted before anything else is asked, and before the commit."""
+    def insert(self, model: Any, rows: Iterable[dict[str, Any]]) -> None:
+        """Have rows of a mapped class inserted before anything else is asked, and before the commit; they are completed."""
         table: Table = model.__table__
         form = row_form(table, self.dialect)
-        if made := [form.values(row) for row in rows]:
-            self._waiting.setdefault(table, []).extend(made)
+        for row in rows:
+            form.complete(row)
+            self._waiting.setdefault(table, []).append(form.values(row))
 
     def _take(self) -> list[tuple[Table, list[list[Any]]]]:
         """What waits, referred-to tables first."""

@@ -1,7 +1,7 @@
 """The unit of work: one session, one instant, one actor, and nothing changed without a ledger note."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -160,7 +160,7 @@ class UnitOfWork:
         await self.wait_turn("\0".join(map(str, (model.__tablename__, *key.values()))))
         return await self.find(model, **key)
 
-    def write(self, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, model: type[Base], rows: Iterable[dict[str, Any]]) -> None:
         """Insert rows of a class that needs no note, in this commit.
 
         Raises UnledgeredChangeError for any other class.

@@ -144,32 +144,33 @@ async def destroy_keys(uow: UnitOfWork, person_id: UUID) -> int:
     return len(keys)
 
 
-def _fields(change: RowChange, *, personal: bool) -> dict[str, Any]:
-    chosen = {name: field for name, field in change.fields.items() if field.personal is personal}
-    return {name: {"before": plain(field.before), "after": plain(field.after)} for name, field in chosen.items()}
+def _fields(change: RowChange) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Before and after of each changed column: of those that anybody may read, and of personal ones."""
+    fields: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for name, field in change.fields.items():
+        before = None if field.before is None else plain(field.before)
+        fields[field.personal][name] = {"before": before, "after": plain(field.after)}
+    return fields
 
 
-def _changes(note: Note) -> list[dict[str, Any]]:
-    """What changed, with personal values left out and named."""
-    changes = []
-    for change in note.changes:
-        entry = {"row": str(change.row), "verb": change.verb, "fields": _fields(change, personal=False)}
-        personal = sorted(name for name, field in change.fields.items() if field.personal)
-        changes.append(entry | ({"personal": personal} if personal else {}))
-    return changes
+def _said(note: Note) -> tuple[list[dict[str, Any]], dict[Holders, dict[str, Any]]]:
+    """What changed, with personal values left out and named; and these by whose erasure takes them away.
 
-
-def _personal(note: Note) -> dict[Holders, dict[str, Any]]:
-    """The personal values of a note by whose erasure takes them away: the row's person, the note's, or the subject."""
-    found: dict[Holders, dict[str, Any]] = {}
+    That is the row's person, else those of the note, or its subject.
+    """
+    changes, personal = [], dict[Holders, dict[str, Any]]()
     named = frozenset(note.person_ids or (note.subject.id,))
     for change in note.changes:
-        if values := _fields(change, personal=True):
-            mine = found.setdefault(frozenset({change.person_id}) if change.person_id else named, {})
-            mine.setdefault("changes", []).append({"row": str(change.row), "fields": values})
+        fields, hidden = _fields(change)
+        entry: dict[str, Any] = {"row": str(change.row), "verb": change.verb, "fields": fields}
+        if hidden:
+            entry["personal"] = sorted(hidden)
+            mine = personal.setdefault(frozenset({change.person_id}) if change.person_id else named, {})
+            mine.setdefault("changes", []).append({"row": entry["row"], "fields": hidden})
+        changes.append(entry)
     if note.personal:
-        found.setdefault(named, {})["personal"] = plain(note.personal)
-    return found
+        personal.setdefault(named, {})["personal"] = plain(note.personal)
+    return changes, personal
 
 
 class LedgerRecorder:
@@ -177,26 +178,28 @@ class LedgerRecorder:
 
     async def record(self, uow: UnitOfWork, notes: list[Note]) -> dict[Ref, str]:
         """Store the events and return their digests by subject, the last where a subject has several."""
-        personal = [_personal(note) for note in notes]
-        wanted = {holders for values in personal for holders in values}
+        said = [_said(note) for note in notes]
+        wanted = {holders for _, personal in said for holders in personal}
         keys = await _keys(uow, wanted) if wanted else {}
         rows, digests = [], {}
-        for note, values in zip(notes, personal, strict=True):
-            content = self._content(uow, note, values, keys)
+        for note, (changes, personal) in zip(notes, said, strict=True):
+            id = uow.new_id()
+            sealed = [
+                keys[holders].encipher(id, canonical(personal[holders])) for holders in sorted(personal, key=sorted)
+            ]
+            content = _content(uow, id, note, {"detail": plain(note.detail), "changes": changes, "sealed": sealed})
             digests[note.subject] = digest = content.digest()
-            rows.append({name: getattr(content, name) for name in CONTENT} | {"digest": digest})
+            rows.append(dict(zip(CONTENT, _CONTENT_OF(content), strict=True), digest=digest))
         uow.write(AuditEvent, rows)
         return digests
 
-    @staticmethod
-    def _content(uow: UnitOfWork, note: Note, personal: dict[Holders, Any], keys: dict[Holders, PersonKey]) -> Content:
-        id, actor = uow.new_id(), uow.actor
-        sealed = [keys[holders].encipher(id, canonical(personal[holders])) for holders in sorted(personal, key=sorted)]
-        detail = {"detail": plain(note.detail), "changes": _changes(note), "sealed": sealed}
-        return Content(
-            id, uow.now, actor.kind, actor.user_id, plain(actor.display_name), actor.on_behalf_of_id,
-            note.action, note.subject.kind, note.subject.id, detail,
-        )  # fmt: skip
+
+def _content(uow: UnitOfWork, id: UUID, note: Note, detail: dict[str, Any]) -> Content:
+    actor, subject = uow.actor, note.subject
+    return Content(
+        id, uow.now, actor.kind, actor.user_id, plain(actor.display_name), actor.on_behalf_of_id,
+        note.action, subject.kind, subject.id, detail,
+    )  # fmt: skip
 
 
 async def import_rows(
@@ -352,6 +355,7 @@ Take = Callable[[Entry], None]
 Progress = Callable[[int], None] | None
 """Told the number of events in each batch that was checked."""
 CONTENT = tuple(field.name for field in fields(Content))
+_CONTENT_OF = operator.attrgetter(*CONTENT)
 _PLACE = (AuditEvent.seq, AuditEvent.digest, AuditEvent.leaf_index, AuditEvent.sealed_at)
 _ENTRY = select(*_PLACE, *(getattr(AuditEvent, name) for name in CONTENT))
 
