@@ -12,7 +12,7 @@ from domain.kernel.access import (
     Sight,
     Through,
     ThroughSubject,
-    among,
+    below_visible,
     declared,
     entity,
     field_visible,
@@ -25,6 +25,7 @@ from domain.kernel.access import (
 )
 from domain.kernel.actors import SYSTEM, Actor, ActorKind, Reach, Role, Scope
 from domain.kernel.client_keys import ClientKey, once
+from domain.kernel.conditions import among
 from domain.kernel.errors import (
     Conflict,
     ErrorCode,
@@ -61,5 +62,5 @@ __all__ = [
     "ERASED", "PERSONAL", "SETTINGS", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
-    "among", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "settings", "sights", "totals_visible", "unavailable", "utc_now", "words",
+    "among", "below_visible", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "settings", "sights", "totals_visible", "unavailable", "utc_now", "words",
 ]  # fmt: skip

@@ -1,37 +1,15 @@
 """The one access mechanism: which rows somebody sees, which fields of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-import orjson
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Dialect,
-    FromClause,
-    Select,
-    SQLColumnExpression,
-    String,
-    TypeDecorator,
-    Uuid,
-    and_,
-    bindparam,
-    exists,
-    false,
-    or_,
-    select,
-    true,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import ColumnElement, FromClause, and_, false, or_, select, true
 
 from domain.kernel.actors import Actor, Reach, Role
+from domain.kernel.conditions import among, leads
 from domain.kernel.errors import NotFound, StaleVersion, Text
 from domain.kernel.reader import lookup, sees
 from domain.kernel.rows import as_row
@@ -55,86 +33,6 @@ class Rule(Protocol):
     def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
         """Return the SQL condition over the table."""
         ...
-
-
-class Ids(TypeDecorator[list[UUID]]):
-    """Any number of ids as one value: an array on PostgreSQL, JSON with the digits that SQLite stores of them there."""
-
-    impl = String
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the database's own form."""
-        return dialect.type_descriptor(ARRAY(Uuid()) if dialect.name == "postgresql" else String())
-
-    def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
-        """Write the ids for SQLite."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        return orjson.dumps([id.hex for id in value]).decode()
-
-
-class _Condition(FunctionElement[bool]):
-    """A condition that the databases write differently."""
-
-    type = Boolean()
-    inherit_cache = True
-
-    def self_group(self, against: Any = None) -> Self:
-        """Stand as it is: SQLite would compare a condition with 1, which no index answers."""
-        return self
-
-
-class Among(_Condition):
-    """The condition that a column holds one of some ids, which are one parameter however many they are."""
-
-    inherit_cache = True
-
-
-@compiles(Among)
-def _any(element: Among, compiler: SQLCompiler, **options: Any) -> str:
-    column, ids = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} = ANY ({ids})"
-
-
-@compiles(Among, "sqlite")
-def _listed(element: Among, compiler: SQLCompiler, **options: Any) -> str:
-    column, ids = (compiler.process(part, **options) for part in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({ids}))"
-
-
-def among(column: SQLColumnExpression[Any], ids: Iterable[UUID]) -> ColumnElement[bool]:
-    """The condition that a column holds one of the ids."""
-    return Among(column, bindparam(None, sorted(ids), type_=Ids()))
-
-
-class Leads(_Condition):
-    """The condition that a column leads to a row of another table on which some conditions hold.
-
-    A writer of SQL that cannot nest such lookups without end may say `inner`, the keys of all those rows, elsewhere.
-    """
-
-    inherit_cache = True
-    match: ColumnElement[Any]  # type: ignore[assignment]
-    inner: Select[Any]
-
-
-@compiles(Leads)
-def _leads(element: Leads, compiler: SQLCompiler, **options: Any) -> str:
-    apart = getattr(compiler, "apart", None)
-    if apart is not None:
-        return str(apart(element, **options))
-    (found,) = element.clauses
-    return str(compiler.process(found, **options))
-
-
-def leads(
-    table: FromClause, match: ColumnElement[Any], key: ColumnElement[Any], *conditions: ColumnElement[bool]
-) -> ColumnElement[bool]:
-    """The condition that a column of a table leads to a row with that key on which the conditions hold."""
-    found = Leads(exists(select(1).where(key == match, *conditions).correlate(table)))
-    found.match, found.inner = match, select(key.label("key")).where(*conditions).correlate(None)
-    return found
 
 
 SUBJECTS = ("Account", "Contact", "Lead", "Opportunity")
@@ -452,6 +350,26 @@ def _joined(
         visible = or_(*parts) if parts else false()
     # What is left of a merged record is its id, which leads to the other: it is no record any more.
     return and_(source.c.merged_into_id.is_(None), visible) if "merged_into_id" in source.c else visible
+
+
+def below_visible(
+    model: "type[Base]", column: str, parent: "type[Base]", actor: Actor, table: FromClause
+) -> ColumnElement[bool]:
+    """The SQL condition for rows whose column leads to a row of `parent` that the actor is known to see.
+
+    Where every role that sees the parent sees what hangs on it, that is all there is to ask.
+    """
+    sighted = [reach.role for reach in actor.reaches if declared(parent).rule(reach.role) is not None]
+    if actor.unrestricted or not all(_admits(declared(model).rule(role), column, parent) for role in sighted):
+        return rows_visible(model, actor, table)
+    return table.c.merged_into_id.is_(None) if "merged_into_id" in table.c else true()
+
+
+def _admits(rule: Rule | None, column: str, parent: "type[Base]") -> bool:
+    """Whether a rule admits every row whose column leads to a row of the parent that the same reach sees."""
+    if isinstance(rule, AnyOf):
+        return any(_admits(part, column, parent) for part in rule.rules)
+    return isinstance(rule, Through) and rule.rule is None and (rule.column, rule.parent) == (column, parent.__name__)
 
 
 def field_visible(model: "type[Base]", name: str, actor: Actor, table: FromClause | None = None) -> ColumnElement[bool]:

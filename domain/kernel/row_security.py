@@ -280,7 +280,13 @@ def _filled(clause: str, named: Mapping[int, str]) -> str:
         return f"= ANY ({_territories(roles) if roles else named[stand_in.int >> 32 & 0xFF]})"
 
     clause = re.sub(rf"= ANY \(ARRAY\[{_STAND_IN}\]\)", many, clause)
-    clause = re.sub(rf"= {_STAND_IN}", lambda found: f"= {_user(_roles_of(UUID(found[1])))}", clause)
+
+    def one(found: re.Match[str]) -> str:
+        user = _user(_roles_of(UUID(found[2])))
+        # Of the row itself this may be asked a million times, of others in a lookup a few.
+        return f"{found[1]}= (SELECT {user})" if found[1] else f"= {user}"
+
+    clause = re.sub(rf"(the_row\.\w+ )?= {_STAND_IN}", one, clause)
     if left := re.search(_STAND_IN, clause):
         raise LookupError(f"row security cannot express {left[1]} in {clause}")
     return clause
