@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.kernel.finishing import finish
+from domain.kernel.sessions import UnitSession
 from domain.kernel.sqlite import Connection, SqliteTransaction, savepoint
 
 
@@ -21,6 +22,7 @@ class Group:
     driver: Connection
     until: float
     committed: asyncio.Future[None]
+    session: UnitSession
     units: int = field(default=0)
 
     def fail(self, error: BaseException) -> None:
@@ -55,8 +57,8 @@ class GroupCommit:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def unit(self, *, alone: bool = False) -> AsyncIterator[tuple[AsyncConnection, SqliteTransaction]]:
-        """The connection for one unit, in a turn of its own; leaving the block waits for the group's commit.
+    async def unit(self, *, alone: bool = False) -> AsyncIterator[UnitSession]:
+        """The session of one unit, in a turn of its own; leaving the block waits for the group's commit.
 
         A unit that fails is rolled back to where it began. With `alone` it has a group of its own: nobody waits for a commit
         behind a long import. Raises what the commit raised.
@@ -67,7 +69,8 @@ class GroupCommit:
             group = self._group or await self._begin()
             try:
                 with savepoint(group.driver):
-                    yield group.connection, SqliteTransaction(group.driver, self._engine.dialect)
+                    group.session.enter(SqliteTransaction(group.driver, self._engine.dialect))
+                    yield group.session
             except BaseException as error:
                 if not group.driver.in_transaction:
                     group.fail(error)
@@ -94,7 +97,9 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         connection = await self._begin_immediate(loop.time() + self._lock_timeout_seconds)
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        group = Group(connection, driver, loop.time() + self._longest_seconds, loop.create_future())
+        group = Group(
+            connection, driver, loop.time() + self._longest_seconds, loop.create_future(), UnitSession(connection)
+        )
         # Where every unit of it failed or was cancelled, nobody asks how the commit went.
         group.committed.add_done_callback(lambda committed: committed.exception())
         self._group = group

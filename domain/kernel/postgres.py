@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.kernel.finishing import finish
+from domain.kernel.sessions import UnitSession
 from domain.kernel.statements import TOGETHER, Transaction, come_after, row_form
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ class Seat:
 
     connection: AsyncConnection
     driver: Any
+    session: UnitSession
 
 
 class Refused(Exception):
@@ -148,15 +150,16 @@ class Seats:
         event.listen(self.engine.sync_engine, "before_cursor_execute", come_after)
 
     @asynccontextmanager
-    async def unit(self, *, alone: bool = False) -> AsyncIterator[tuple[AsyncConnection, PostgresTransaction]]:
-        """A connection and its transaction for one unit, which always are its alone; what it did not commit is rolled back.
+    async def unit(self, *, alone: bool = False) -> AsyncIterator[UnitSession]:
+        """A session with a connection and transaction for one unit alone; what it did not commit is rolled back.
 
         Raises SQLAlchemy's TimeoutError where no connection becomes free.
         """
         seat = await self._taken()
         transaction = PostgresTransaction(seat.driver, self.engine.dialect)
         try:
-            yield seat.connection, transaction
+            seat.session.enter(transaction)
+            yield seat.session
         finally:
             if (
                 transaction.begun
@@ -188,7 +191,7 @@ class Seats:
         if broken is not None:
             await _close(broken)
         connection = await self.engine.connect()
-        return Seat(connection, (await connection.get_raw_connection()).driver_connection)
+        return Seat(connection, (await connection.get_raw_connection()).driver_connection, UnitSession(connection))
 
     async def _mended(self, seat: Seat, transaction: PostgresTransaction) -> None:
         """Bring a connection back to where a unit may begin; one that cannot be is closed."""

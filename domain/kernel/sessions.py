@@ -22,18 +22,23 @@ class Unit(Protocol):
 
 
 class UnitSession(AsyncSession):
-    """The session of one unit of work: new rows wait in its transaction, every other change is SQLAlchemy's to write."""
+    """The session of one unit of work after the other on a connection.
 
-    def __init__(self, connection: AsyncConnection, transaction: Transaction) -> None:
-        super().__init__(
-            connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint",
-            info={"transaction": transaction},
-        )  # fmt: skip
-        self.transaction = transaction
+    New rows wait in the unit's transaction, every other change is SQLAlchemy's to write.
+    """
+
+    transaction: Transaction
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__(connection, expire_on_commit=False, autoflush=False, join_transaction_mode="create_savepoint")
+        self._added: dict[int, Base] = {}
         # What statements of the session look up is kept here: of a connection that was cut nothing may be asked.
         self._shared = connection.info
-        self._added: dict[int, Base] = {}
-        self._shared["transaction"] = transaction
+
+    def enter(self, transaction: Transaction) -> None:
+        """Begin with nothing in it, and share a transaction."""
+        self.transaction = self._shared["transaction"] = self.info["transaction"] = transaction
+        self._added = {}
 
     def add(self, instance: object, _warn: bool = True) -> None:
         """Take in a row: a new one is written by the next flush."""
@@ -68,8 +73,9 @@ class UnitSession(AsyncSession):
                 self.transaction.insert(search.SearchText, search.texts(type(row), row.__dict__))
 
     async def leave(self, *, kept: bool) -> None:
-        """End the session before its transaction ends; what was written stays where the unit is to be kept."""
+        """End before the transaction does, with nothing left in it; what was written stays where the unit is to be kept."""
         self._shared.pop("transaction", None)
+        self.info.clear()
         if not self.in_transaction():
             self.sync_session.close()
         elif kept:

@@ -339,9 +339,9 @@ class Database:
         when the database is locked, full or gone, OvertakenError when a hope may have been in vain.
         """
         alone = actor.kind is ActorKind.IMPORT
-        async with _readable_errors(), self._units.unit(alone=alone) as (connection, transaction):
-            session, kept = UnitSession(connection, transaction), False
+        async with _readable_errors(), self._units.unit(alone=alone) as session:
             session.info["uow"] = uow = UnitOfWork(session, self.clock(), actor, self.new_id, hopeful=hopeful)
+            kept = False
             try:
                 yield uow
                 await uow.finish(self.recorder)
@@ -351,6 +351,8 @@ class Database:
                     raise OvertakenError from error
                 raise
             finally:
+                # The next unit of work has it: whoever holds on to this one must not reach into that.
+                del uow.session
                 await session.leave(kept=kept)
 
     @asynccontextmanager

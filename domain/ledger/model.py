@@ -3,6 +3,7 @@
 import hmac
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -75,17 +76,12 @@ class LedgerHead(Base):
     signature: Mapped[str]
 
 
-class PersonKey(Base):
-    """The key under which personal values of one set of persons enter events, until one of them is erased."""
+@dataclass(frozen=True, slots=True)
+class Cipher:
+    """What enciphers personal values of one set of persons: a key's id, and its secret until one of them is erased."""
 
-    __tablename__ = "person_keys"
-    __unledgered__ = "keys have no place in a log; their destruction is noted"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    holder_set: Mapped[str] = mapped_column(unique=True)
-    secret: Mapped[bytes | None]
-    created_at: Mapped[datetime]
-    destroyed_at: Mapped[datetime | None]
+    id: UUID
+    secret: bytes | None = field(repr=False)
 
     def encipher(self, event_id: UUID, plaintext: bytes) -> dict[str, Any]:
         """AES-256-GCM with the nonce in front, bound to the event, and the commitment; only a mark once erased."""
@@ -115,6 +111,24 @@ class PersonKey(Base):
         """Fix the plaintext, which GCM alone does not, for whoever has the key; nobody else can try values against it."""
         key = hmac.digest(self.secret or b"", b"sortie ledger commitment", "sha256")
         return hmac.digest(key, event_id.bytes + plaintext, "sha256").hex()
+
+
+class PersonKey(Base):
+    """The key under which personal values of one set of persons enter events, until one of them is erased."""
+
+    __tablename__ = "person_keys"
+    __unledgered__ = "keys have no place in a log; their destruction is noted"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_set: Mapped[str] = mapped_column(unique=True)
+    secret: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+    destroyed_at: Mapped[datetime | None]
+
+    @property
+    def cipher(self) -> Cipher:
+        """What enciphers with it."""
+        return Cipher(self.id, self.secret)
 
 
 class KeyHolder(Base):

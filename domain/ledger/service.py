@@ -32,7 +32,7 @@ from domain.kernel import (
     insert_rows,
     not_found,
 )
-from domain.ledger.model import AuditEvent, ImportBatch, KeyHolder, LedgerHead, PersonKey
+from domain.ledger.model import AuditEvent, Cipher, ImportBatch, KeyHolder, LedgerHead, PersonKey
 from domain.ledger.policy import (
     OTHER_HEAD,
     UNREADABLE_EVENT,
@@ -63,7 +63,7 @@ def _holder_set(holders: Holders) -> str:
     return hashlib.sha256(b"".join(sorted(person.bytes for person in holders))).hexdigest()
 
 
-async def _keys(uow: UnitOfWork, wanted: Iterable[Holders]) -> dict[Holders, PersonKey]:
+async def _keys(uow: UnitOfWork, wanted: Iterable[Holders]) -> dict[Holders, Cipher]:
     """The key of each set of persons, made where there is none; without a secret where one of them is erased."""
     names = {_holder_set(holders): holders for holders in wanted}
     keys = await _stored_keys(uow, [name for name, holders in names.items() if not holders <= uow.made])
@@ -77,17 +77,17 @@ async def _keys(uow: UnitOfWork, wanted: Iterable[Holders]) -> dict[Holders, Per
     return {names[name]: key for name, key in keys.items()}
 
 
-async def _stored_keys(uow: UnitOfWork, names: Iterable[str]) -> dict[str, PersonKey]:
+async def _stored_keys(uow: UnitOfWork, names: Iterable[str]) -> dict[str, Cipher]:
     found = [await uow.find(PersonKey, holder_set=name) for name in names]
-    return {key.holder_set: key for key in found if key is not None}
+    return {key.holder_set: key.cipher for key in found if key is not None}
 
 
-def _add_keys(uow: UnitOfWork, fresh: Mapping[str, Holders]) -> dict[str, PersonKey]:
+def _add_keys(uow: UnitOfWork, fresh: Mapping[str, Holders]) -> dict[str, Cipher]:
     """Make the keys of sets that nobody else knows."""
     rows = [_key(uow, name) | {"secret": AESGCM.generate_key(256), "destroyed_at": None} for name in fresh]
     uow.write(PersonKey, rows)
     uow.write(KeyHolder, _held(rows, fresh))
-    return {row["holder_set"]: PersonKey(**row) for row in rows}
+    return {row["holder_set"]: Cipher(row["id"], row["secret"]) for row in rows}
 
 
 def _key(uow: UnitOfWork, name: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _held(keys: Iterable[Mapping[str, Any]], sets: Mapping[str, Holders]) -> lis
     return [{"key_id": key["id"], "person_id": person} for key in keys for person in sorted(sets[key["holder_set"]])]
 
 
-async def _make_keys(uow: UnitOfWork, missing: Mapping[str, Holders]) -> dict[str, PersonKey]:
+async def _make_keys(uow: UnitOfWork, missing: Mapping[str, Holders]) -> dict[str, Cipher]:
     """Make the keys of sets that have none; those are left out that another transaction has made meanwhile."""
     connection = await uow.session.connection()
     # A person alone who has no key was never erased: erasing leaves one without a secret.
@@ -113,7 +113,7 @@ async def _make_keys(uow: UnitOfWork, missing: Mapping[str, Holders]) -> dict[st
     own: set[str] = set((await connection.execute(upsert.returning(PersonKey.holder_set), keys)).scalars())
     made = [key for key in keys if key["holder_set"] in own]
     uow.write(KeyHolder, _held(made, missing))
-    return {str(key["holder_set"]): PersonKey(**key) for key in made}
+    return {str(key["holder_set"]): Cipher(key["id"], key["secret"]) for key in made}
 
 
 async def _erased(session: AsyncSession, persons: Holders, missing: Iterable[str]) -> Holders:
@@ -524,6 +524,6 @@ async def reveal(session: AsyncSession, event: AuditEvent) -> Revelation:
     blobs = event.detail["sealed"]
     keys = await session.scalars(select(PersonKey).where(PersonKey.id.in_([UUID(blob["key"]) for blob in blobs])))
     by_id = {key.id.hex: key for key in keys}
-    found = [by_id[blob["key"]].decipher(event.id, blob) for blob in blobs]
+    found = [by_id[blob["key"]].cipher.decipher(event.id, blob) for blob in blobs]
     values = tuple(orjson.loads(plaintext) for plaintext in found if plaintext is not None)
     return Revelation(values, len(blobs) - len(values))
