@@ -16,7 +16,7 @@ from bench.load import Connection
 
 HERE = Path(__file__).parent
 SERVER_CPU, OTHER_CPU = 0, 1
-CONNECTIONS, CHECKED, SAMPLE, QUIET_SECONDS, SHOWN = 32, 64, 32, 15.0, 400
+CONNECTIONS, CHECKED, SAMPLE, QUIET_SECONDS, SHOWN, ENOUGH = 32, 64, 32, 15.0, 400, 3
 _RUNS = itertools.count()
 
 Line = tuple[str, bytes]
@@ -83,7 +83,7 @@ def _wrk(port: int, connections: int, seconds: int, file: Path, number: str) -> 
 
 
 def answers(target: Target, lines: Iterable[Line]) -> list[tuple[int, Any]]:
-    """Status and answer of each request, asked one after another on one connection a token."""
+    """Status and answer of each request, asked one after another on one connection a token; until nothing comes any more."""
 
     async def go() -> list[tuple[int, Any]]:
         found, open_ones = [], dict[str, Connection]()
@@ -94,6 +94,8 @@ def answers(target: Target, lines: Iterable[Line]) -> list[tuple[int, Any]]:
                 found.append(await connection.ask(asked["query"], **asked["variables"]))
             except OSError as error:
                 found.append((0, {"errors": [str(error)]}))
+            if len(found) >= ENOUGH and all(status != 200 for status, _ in found[-ENOUGH:]):
+                break
         for connection in open_ones.values():
             connection.close()
         return found
