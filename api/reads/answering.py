@@ -4,15 +4,13 @@ import logging
 import sqlite3
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import orjson
 from graphql import GraphQLError, GraphQLSchema, OperationType
 from graphql.execution.values import get_variable_values
-from sqlalchemy import BindParameter, ColumnElement, Select, Text, Uuid, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, Text, Uuid, func, literal_column, select
 
 from api.bodies import Asked
 from api.context import Context
@@ -22,20 +20,19 @@ from api.limits import Kept, Limits, first_excess
 from api.reads import sql
 from api.reads.arguments import Outlines, plain_variables
 from api.reads.changing import Step, answer, execute, wanted, written
-from api.reads.compiler import Asking, Change, Compiler, Finish, NotCompiled
+from api.reads.compiling import Asking, Change, Compiler, Finish, NotCompiled
 from api.reads.filters import NOBODY
+from api.reads.readers import ReaderShape, find_slot, reader_shape, stand_in
 from api.standing import Standing, StandingChanged
 from domain import people
-from domain.kernel import Actor, ActorKind, Database, ErrorCode, Reach, Role, SalesError, Scope
+from domain.kernel import Actor, Database, ErrorCode, SalesError, Scope
 from domain.kernel.reader import SETTINGS, settings
 
 log = logging.getLogger("sortie.reads")
 
-ReaderShape = tuple[tuple[Role, bool, bool, bool], ...]
 KEPT_PLANS = 64
 """Plans of one document at most."""
 KEPT_READERS = 4_096
-STAND_IN = 0xA11CE << 64
 REFUSED = (asyncpg.DataError,)
 """What the database says of a value that may not be null and is, and of values that do not fit."""
 DRIVER_ERRORS = (asyncpg.PostgresError, sqlite3.Error)
@@ -90,6 +87,23 @@ class Answering:
 
         Raises StandingChanged when the reader is not any more who the edge takes them for, and what the pools raise.
         """
+        document = self._document(asked, context, queries_only=queries_only)
+        known = None if document is None else remembered(document, self._schema)
+        variables = None if known is None else known.coerced(asked.variables)
+        if document is None or known is None or variables is None:
+            return None
+        key = self._key(known, variables, context)
+        plan = known.plans.get(key) or known.keep(key, self._made(document, asked.variables, context))
+        if isinstance(plan, Plan):
+            return await self._asked(
+                plan, Asking(variables, context), standing, lambda why: known.keep(key, Uncompiled(why))
+            )
+        if isinstance(plan, Steps):
+            return await self._changed(plan, document, Asking(variables, context), asked.variables, standing)
+        return None
+
+    def _document(self, asked: Asked, context: Context, *, queries_only: bool) -> Document | None:
+        """The document of an operation that is answered here."""
         actor = context.actor
         if actor is None or actor.unrestricted:
             return None
@@ -97,25 +111,14 @@ class Answering:
         if document is None or document.errors or document.operation is None:
             return None
         kind = document.operation.operation
-        if kind is OperationType.SUBSCRIPTION or (kind is OperationType.MUTATION and queries_only):
-            return None
-        if kind is OperationType.QUERY and not actor.may(Scope.READ):
-            return None
-        known = remembered(document, self._schema)
-        variables = known.coerced(asked.variables)
-        if variables is None:
-            return None
-        key = (self._shape(actor), context.language, known.outlines.of(variables))
-        plan = known.plans.get(key)
-        if plan is None or (not isinstance(plan, Uncompiled) and plan.limits is not context.limits):
-            plan = known.keep(key, self._made(document, asked.variables, context))
-        if isinstance(plan, Uncompiled):
-            return None
-        if isinstance(plan, Steps):
-            return await self._changed(plan, document, Asking(variables, context), asked.variables, standing)
-        return await self._asked(
-            plan, Asking(variables, context), standing, lambda why: known.keep(key, Uncompiled(why))
-        )
+        if kind is OperationType.QUERY:
+            return document if actor.may(Scope.READ) else None
+        return document if kind is OperationType.MUTATION and not queries_only else None
+
+    def _key(self, known: "Remembered", variables: Mapping[str, Any], context: Context) -> Hashable:
+        limits = context.limits
+        may_ask = (limits.cost, limits.page, limits.depth, limits.fields, limits.aliases)
+        return self._shape(context.reader), context.language, may_ask, known.outlines.of(variables)
 
     def why_not(self, asked: Asked, context: Context) -> str | None:
         """The field for which the resolvers answer an operation that was asked before; None for one that has a plan."""
@@ -124,7 +127,7 @@ class Answering:
             return "document"
         known = remembered(document, self._schema)
         variables = known.coerced(asked.variables)
-        plan = known.plans.get((self._shape(context.reader), context.language, known.outlines.of(variables or {})))
+        plan = known.plans.get(self._key(known, variables or {}, context))
         return plan.field if isinstance(plan, Uncompiled) else None
 
     def _shape(self, actor: Actor) -> ReaderShape:
@@ -155,7 +158,8 @@ class Answering:
             return Uncompiled(reason.field)
         except SalesError as error:
             return Uncompiled(str(error))
-        texts, tail = [draft.text, _EPOCH.label("epoch")], _tail(measure.cost, context.limits)
+        texts: list[ColumnElement[Any]] = [draft.text, _EPOCH.label("epoch")]
+        tail = _tail(measure.cost, context.limits)
         return self._plan(texts, draft.beside, draft.finish, draft.refused, context.limits, tail)
 
     def _reading(self, change: Change, limits: Limits) -> Plan | None:
@@ -302,10 +306,11 @@ class Remembered:
     """What the compiled path keeps with a document: how its variables are read, and its plans."""
 
     def __init__(self, schema: GraphQLSchema, document: Document) -> None:
-        self.outlines = Outlines(schema, document.ast, document.operation)
+        operation: Any = document.operation
+        self.outlines = Outlines(schema, document.ast, operation)
         self.plans: dict[Hashable, Plan | Steps | Uncompiled] = {}
         self._schema = schema
-        self._definitions: Any = document.operation.variable_definitions or ()
+        self._definitions: Any = operation.variable_definitions or ()
         self._plain = plain_variables(schema, self._definitions)
 
     def keep(self, key: Hashable, plan: Plan | Steps | Uncompiled) -> Plan | Steps | Uncompiled:
@@ -332,51 +337,3 @@ def remembered(document: Document, schema: GraphQLSchema) -> Remembered:
     if known is None:
         known = document.plans["reads"] = Remembered(schema, document)
     return known
-
-
-# ---- readers ---------------------------------------------------------------------------------------------------------
-
-
-def reader_shape(actor: Actor) -> ReaderShape:
-    """What of a reader makes another statement: which roles they hold in which kinds of contexts, not in which ones."""
-    return tuple(
-        (reach.role, bool(reach.territory_ids), bool(reach.brand_ids), bool(reach.account_ids))
-        for reach in actor.reaches
-    )
-
-
-@lru_cache(maxsize=512)
-def stand_in(shape: ReaderShape) -> Actor:
-    """The reader for whom statements are compiled: a number stands for each id that a real one has."""
-
-    def ids(reach: int, part: int, held: bool) -> frozenset[UUID]:
-        return frozenset({UUID(int=STAND_IN | (reach + 1) << 8 | part)}) if held else frozenset()
-
-    reaches = tuple(
-        Reach(role, ids(number, 0, territories), ids(number, 1, brands), ids(number, 2, accounts))
-        for number, (role, territories, brands, accounts) in enumerate(shape)
-    )
-    return Actor(ActorKind.USER, UUID(int=STAND_IN), reaches=reaches)
-
-
-PARTS = ("territory_ids", "brand_ids", "account_ids")
-_TIMES = {
-    "sortie_now": sql.Slot("now", lambda asking: asking.context.now),
-    "sortie_today": sql.Slot("today", lambda asking: asking.context.now.date()),
-}
-
-
-def find_slot(parameter: BindParameter[Any]) -> sql.Slot | None:
-    """The slot for a parameter in whose place a stand-in is, or the time."""
-    if parameter.key in _TIMES:
-        return _TIMES[parameter.key]
-    value = parameter.value
-    many = isinstance(value, list | tuple) and len(value) == 1
-    number = value[0] if many else value
-    if not isinstance(number, UUID) or number.int >> 64 != STAND_IN >> 64:
-        return None
-    place = number.int & 0xFFFF
-    if place == 0:
-        return sql.Slot("user", lambda asking: asking.context.reader.user_id)
-    reach, part = (place >> 8) - 1, PARTS[place & 0xFF]
-    return sql.Slot(place, lambda asking: sorted(getattr(asking.context.reader.reaches[reach], part)))

@@ -73,7 +73,7 @@ def _given(node: ValueNode, kind: GraphQLInputType, variables: VariableValues) -
     value = coerce_input_literal(node, kind, variables)
     if not isinstance(node, ObjectValueNode) or not isinstance(value, dict):
         return _constant(value)
-    inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+    inner: Any = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
     nodes = {part.name.value: part.value for part in node.fields}
     parts = {
         name: _given(nodes[name], inner.fields[name].type, variables) if name in nodes else _constant(one)
@@ -120,7 +120,7 @@ class _Uses(Visitor):
                 self.outlines[node.value.name.value] = special
 
 
-def _same(value: Any) -> Hashable:
+def _same(value: Hashable) -> Hashable:
     return value
 
 
@@ -138,7 +138,7 @@ def _kind_of_id(value: Any) -> Hashable:
 
 def _is_given(value: Any) -> Hashable:
     """Whether there is something: nothing at all and an empty text often ask the same."""
-    return value if value is None or value == "" else True
+    return None if value is None else bool(value != "")
 
 
 def _by_type(kind: GraphQLInputType) -> Outline:
@@ -172,7 +172,8 @@ class Outlines:
         visit(document, uses)
         self._outlines: list[tuple[str, Outline]] = []
         for definition in operation.variable_definitions or ():
-            name, kind = definition.variable.name.value, type_from_ast(schema, definition.type)
+            name: str = definition.variable.name.value
+            kind: Any = type_from_ast(schema, definition.type)
             self._outlines.append((name, uses.outlines.get(name) or _by_type(kind)))
 
     def of(self, variables: Variables) -> Hashable:
@@ -210,7 +211,7 @@ def plain_variables(
     """
     checks: list[tuple[str, Callable[[Any], bool], bool]] = []
     for definition in definitions:
-        kind = type_from_ast(schema, definition.type)
+        kind: Any = type_from_ast(schema, definition.type)
         is_needed = isinstance(kind, GraphQLNonNull)
         check = _PLAIN.get(getattr(kind.of_type if is_needed else kind, "name", ""))
         if check is None:

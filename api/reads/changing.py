@@ -16,7 +16,7 @@ from graphql.type import GraphQLResolveInfo
 from api.context import Context
 from api.documents import Document
 from api.errors import report
-from api.reads.compiler import Asking, Change
+from api.reads.compiling import Asking, Change
 from api.reads.filters import NOBODY
 
 Texts = tuple[bytes | str | None, ...]
@@ -47,9 +47,11 @@ async def execute(
     change = step.change
     declared = kind.fields[change.name]
     path = Path(None, change.key, kind.name)
+    nothing: Any = None
+    operation: Any = document.operation
     info: Any = GraphQLResolveInfo(
-        change.name, change.nodes, declared.type, kind, path, schema, dict(document.fragments), None, document.operation, variables, context,
-        is_awaitable, None, None,
+        change.name, change.nodes, declared.type, kind, path, schema, dict(document.fragments), None, operation, variables, context,
+        is_awaitable, nothing, nothing,
     )  # fmt: skip
     try:
         given = get_argument_values(declared, change.nodes[0], variables)

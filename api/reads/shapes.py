@@ -23,7 +23,7 @@ from domain.kernel import Actor, Base, Language, Text, declared
 DEFAULT_NAMES = NameConverter()
 T = TypeVar("T", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 Expression = Callable[[View], ColumnElement[Any]]
 """An expression over the columns of a row as its reader sees it."""
 
@@ -69,8 +69,8 @@ class Source:
         raise NotImplementedError
 
     @cached_property
-    def target(self) -> "Shape":
-        """The shape of the type that the field leads to."""
+    def target(self) -> Any:
+        """The shape of the type that the field leads to: a `Shape`, or a `RowShape` for rows that a statement makes."""
         return shape_of(self.declaration.type)
 
     @property
@@ -445,7 +445,7 @@ class RowShape:
         needed = {label: part for source in self.sources for label, part in source.select(view).items()}
         return [part.label(label) for label, part in needed.items()]
 
-    def build(self, row: Mapping[str, Any], view: View) -> Any:
+    def build(self, row: Row, view: View) -> Any:
         """The object of a row."""
         found: Any = object.__new__(self.kind)
         found.__dict__.update({source.name: source.read(row, view) for source in self.sources})

@@ -69,13 +69,14 @@ class _Written(SQLCompiler):
     """Writes constants as literals and gives each slot a numbered place."""
 
     def places(self) -> "dict[Hashable, tuple[Slot, TypeEngine[Any]]]":
-        return self.__dict__.setdefault("_places", {})
+        places: dict[Hashable, tuple[Slot, TypeEngine[Any]]] = self.__dict__.setdefault("_places", {})
+        return places
 
-    def visit_bindparam(self, bindparam: Any, **options: Any) -> str:
+    def visit_bindparam(self, bindparam: Any, *positional: Any, **options: Any) -> str:
         find: FindSlot = self.dialect.find_slot  # type: ignore[attr-defined]
         found = bindparam.value if isinstance(bindparam.value, Slot) else find(bindparam)
         if found is None:
-            return str(super().visit_bindparam(bindparam, **options | {"literal_binds": True}))
+            return str(super().visit_bindparam(bindparam, *positional, **options | {"literal_binds": True}))  # type: ignore[no-untyped-call]
         places = self.places()
         places.setdefault(found.key, (found, bindparam.type))
         number = list(places).index(found.key) + 1
@@ -95,7 +96,8 @@ class _SQLiteWritten(_Written, SQLiteCompiler):
 
     def lookups(self) -> dict[str, str]:
         """The names of the lookups by their text."""
-        return self.__dict__.setdefault("_lookups", {})
+        lookups: dict[str, str] = self.__dict__.setdefault("_lookups", {})
+        return lookups
 
     def apart(self, element: Any, **options: Any) -> str:
         """A lookup's condition, by the name under which it is said ahead."""

@@ -213,9 +213,10 @@ def cursor_values(cursor: str) -> list[Any]:
     return values
 
 
-def _parts(cursor: str) -> Any:
+def _parts(cursor: str) -> list[Any]:
     padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-    return orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    parts: list[Any] = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    return parts
 
 
 def _typed(value: Any, column_type: TypeEngine[Any]) -> Any:
