@@ -98,11 +98,9 @@ def _beside(model: "type[Base]") -> FromClause:
 
 def _named(rule: object) -> set[str]:
     """What a rule says of its own table's columns, and other words."""
-    words = set()
-    for part in vars(rule).values():
-        for inner in part if isinstance(part, tuple) else (part,):
-            words |= {inner} if isinstance(inner, str) else _named(inner) if hasattr(inner, "clause") else set()
-    return words
+    parts = [one for part in vars(rule).values() for one in (part if isinstance(part, tuple) else (part,))]
+    words = {part for part in parts if isinstance(part, str)}
+    return words.union(*(_named(part) for part in parts if hasattr(part, "clause")))
 
 
 def _narrowed(table: FromClause, reach: Reach, rows: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -215,7 +215,7 @@ class Wall:
         if "merged_into_id" in model.__table__.c:
             policy = f"merged_into_id IS NULL AND ({policy})"
         function = (
-            f"CREATE FUNCTION {SCHEMA}.seen_{table}(the_row {table}) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ "
+            f"CREATE FUNCTION {SCHEMA}.seen_{table}(the_row {table}) RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$ "
             f"DECLARE reach record; BEGIN {body} END $$"
         )
         return cls(table, policy, function if called in policy else None)
