@@ -25,8 +25,11 @@ from domain.kernel.read_pool.waiting import (
 )
 
 CONNECTIONS = 10
-SLOW_SECONDS = 0.02
-"""From here on a statement is worth waiting for an equal one's end, so that all who came meanwhile share the next."""
+SLOW_SECONDS, FAST_SECONDS = 0.005, 0.001
+"""From here on a statement is worth waiting for an equal one's end, so that all who came meanwhile share the next.
+
+It is so until one takes next to no time: alone it takes less than among others, and would come and go with every turn.
+"""
 SLOW_KEPT = 1_000
 
 
@@ -57,7 +60,8 @@ class PostgreSQLReads:
         self._most = waiting
         self._equal: dict[Hashable, _Lined] = {}
         """The read that waits, by what equal ones have in common."""
-        self._running: set[Hashable] = set()
+        self._running: dict[Hashable, int] = {}
+        """How many equal reads have a seat."""
         self._slow: dict[str, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._home: list[Seat] | None = None
@@ -74,6 +78,7 @@ class PostgreSQLReads:
         if read is None:
             held = key in self._running
             if self._free and not held:
+                self._begin(key)
                 return await self._read(self._free.pop(), sql, values, key)
             read = self._line_up(_Lined(sql, values, key, held=held))
         mine = read.add_caller()
@@ -106,6 +111,7 @@ class PostgreSQLReads:
         """A caller is gone: what nobody wants any more is taken out of the line, or stopped."""
         read.callers.remove(mine)
         if not mine.cancelled() and mine.exception() is None and isinstance(mine.result(), Seat):
+            self._end(read.key)
             self._give(mine.result())
         elif not read.callers and read.task is not None:
             if read.begun:
@@ -121,6 +127,7 @@ class PostgreSQLReads:
             read = self._line.popleft()
             self._out_of_line(read)
             if read.wanted:
+                self._begin(read.key)
                 if len(read.callers) == 1:
                     read.callers[0].set_result(seat)
                 else:
@@ -130,6 +137,7 @@ class PostgreSQLReads:
 
     async def _read_for_all(self, read: _Lined, seat: Seat) -> None:
         if not read.wanted:
+            self._end(read.key)
             self._give(seat)
             return
         read.begun = True
@@ -139,8 +147,6 @@ class PostgreSQLReads:
             read.tell(error)
 
     async def _read(self, seat: Seat, sql: str, values: Values, key: Hashable | None = None) -> Row:
-        if key is not None:
-            self._running.add(key)
         began, over = time.perf_counter(), True
         try:
             return await seat.fetch(sql, values)
@@ -158,22 +164,34 @@ class PostgreSQLReads:
             raise Unavailable(text) from error
         finally:
             self._learn(sql, key, time.perf_counter() - began)
+            if key is not None:
+                self._end(key)
             if over:
                 self._give(seat)
             else:
                 self._task(self._settle(seat))
 
     def _learn(self, sql: str, key: Hashable | None, seconds: float) -> None:
-        """Remember whether a statement is slow, and let the read go that was held for this one's end."""
+        """Remember whether a statement is slow."""
         if seconds >= SLOW_SECONDS:
             self._slow[sql] = None
             if len(self._slow) > SLOW_KEPT:
                 del self._slow[next(iter(self._slow))]
+        elif key is not None and seconds < FAST_SECONDS:
+            self._slow.pop(sql, None)
+
+    def _begin(self, key: Hashable | None) -> None:
+        if key is not None:
+            self._running[key] = self._running.get(key, 0) + 1
+
+    def _end(self, key: Hashable | None) -> None:
+        """Let the read go that was held until now: the last equal one that ran has ended."""
         if key is None:
             return
-        if seconds < SLOW_SECONDS:
-            self._slow.pop(sql, None)
-        self._running.discard(key)
+        left = self._running.pop(key) - 1
+        if left:
+            self._running[key] = left
+            return
         held = self._equal.get(key)
         if held is not None and held.held:
             held.held = False
