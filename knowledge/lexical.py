@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -134,10 +134,12 @@ class _Main:
     lengths: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int32]
     vocabulary: dict[str, int]
-    _bm25: Any = field(init=False, repr=False)
+    _postings: "_Postings" = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_bm25", self._built())
+        if self.lengths.sum() != len(self.tokens) or len(self.lengths) != len(self.ids):
+            raise ValueError("lengths, tokens and ids do not match")
+        object.__setattr__(self, "_postings", _Postings.of(self.tokens, self.lengths, len(self.vocabulary)))
 
     @classmethod
     def of(cls, documents: Mapping[int, Sequence[str]]) -> "_Main":
@@ -169,31 +171,47 @@ class _Main:
         """The word numbers of each document."""
         return np.split(self.tokens, np.cumsum(self.lengths)[:-1]) if len(self.ids) else []
 
-    def _built(self) -> Any:
-        """The scored segment; None when it holds no token at all."""
-        if self.lengths.sum() != len(self.tokens) or len(self.lengths) != len(self.ids):
-            raise ValueError("lengths, tokens and ids do not match")
-        if not len(self.tokens):
-            return None
-        import bm25s
-
-        rows = [row.tolist() for row in self.rows()]
-        bm25 = bm25s.BM25(k1=K1, b=B, method="lucene")
-        bm25.index((rows, self.vocabulary), create_empty_token=False, show_progress=False)
-        return bm25
-
-    @cached_property
+    @property
     def document_frequencies(self) -> npt.NDArray[np.int64]:
         """In how many documents each word stands, by its number."""
-        return np.diff(self._bm25.scores["indptr"]) if self._bm25 is not None else np.zeros(0, np.int64)
+        return np.diff(self._postings.starts)
 
     def scores(self, tokens: list[str]) -> npt.NDArray[np.float32]:
         """The BM25 score of each document, float32 (n,)."""
-        known = [number for token in tokens if (number := self.vocabulary.get(token)) is not None]
-        if not known:
-            return np.zeros(len(self.ids), np.float32)
-        scores: npt.NDArray[np.float32] = self._bm25.get_scores_from_ids(known)
+        scores = np.zeros(len(self.ids), np.float32)
+        for token in tokens:
+            if (number := self.vocabulary.get(token)) is not None:
+                places, weights = self._postings.of_word(number)
+                scores[places] += weights
         return scores
+
+
+@dataclass(frozen=True, eq=False)
+class _Postings:
+    """Where each word stands and what it is worth there: those of word n from `starts[n]` to `starts[n + 1]`."""
+
+    starts: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, tokens: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64], words: int) -> "_Postings":
+        """Scores by BM25 as in Lucene (Kamphuis et al., "Which BM25 do you mean?", 2020)."""
+        count = max(len(lengths), 1)
+        pairs = tokens.astype(np.int64) * count + np.repeat(np.arange(len(lengths)), lengths)
+        pairs, times = np.unique(pairs, return_counts=True)
+        numbers, places = np.divmod(pairs, count)
+        frequencies = np.bincount(numbers, minlength=words)
+        idf = np.log(1 + (count - frequencies + 0.5) / (frequencies + 0.5))
+        norm = K1 * (1 - B + B * lengths / max(lengths.mean() if len(lengths) else 1.0, 1.0))
+        weights = idf[numbers] * times / (times + norm[places])
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(frequencies)])
+        return cls(starts, places.astype(np.int32), weights.astype(np.float32))
+
+    def of_word(self, number: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The places of a word's documents, and what it is worth in each."""
+        part = slice(self.starts[number], self.starts[number + 1])
+        return self.places[part], self.weights[part]
 
 
 @dataclass(frozen=True, eq=False)
