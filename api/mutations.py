@@ -1,7 +1,7 @@
 """The one form of every mutation: an input, a unit of work, a payload, and refusals told in it."""
 
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -123,11 +123,11 @@ def check_lengths(input: Any) -> None:
 
     Raises Invalid for the first that is too long.
     """
-    for field in get_object_definition(input, strict=True).fields:
-        limit, value = field.metadata.get("limit"), getattr(input, field.python_name)
+    kind: Any = type(input)
+    for attribute, limit, name in _limits(kind):
+        value = getattr(input, attribute)
         for words in value if isinstance(value, list) else [value]:
-            if limit is not None and isinstance(words, str) and len(words) > limit:
-                name = field.graphql_name or to_camel_case(field.python_name)
+            if isinstance(words, str) and len(words) > limit:
                 raise Invalid(
                     Text(
                         f"{name} 不能超过 {limit} 个字符，收到 {len(words)} 个",
@@ -135,6 +135,18 @@ def check_lengths(input: Any) -> None:
                     ),
                     (name,),
                 )
+
+
+@cache
+def _limits(kind: type) -> tuple[tuple[str, int, str], ...]:
+    """The fields of an input type that have a limit: attribute, characters, and the name that clients know."""
+    fields = get_object_definition(kind, strict=True).fields
+    limited = ((field, field.metadata.get("limit")) for field in fields)
+    return tuple(
+        (field.python_name, limit, field.graphql_name or to_camel_case(field.python_name))
+        for field, limit in limited
+        if limit is not None
+    )
 
 
 def given(value: Any) -> Any:

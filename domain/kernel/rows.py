@@ -12,7 +12,7 @@ T = TypeVar("T")
 def as_row(session: Session, model: type[T], values: Mapping[str, Any]) -> T:
     """The row that has been read, as the session knows it: one that it has stays as it is there."""
     mapper: Mapper[T] = model.__mapper__  # type: ignore[attr-defined]
-    key = mapper.identity_key_from_primary_key(tuple(values[str(column.key)] for column in mapper.primary_key))
+    key = _key(mapper, values)
     known: T | None = session.identity_map.get(key)
     if known is not None:
         return known
@@ -26,8 +26,17 @@ def as_row(session: Session, model: type[T], values: Mapping[str, Any]) -> T:
 
 def stored(session: Session, row: Any) -> None:
     """Have the session take a new row, of which every column is known, for one that it has read."""
-    make_transient_to_detached(row)
-    _join(session, instance_state(row))
+    state = instance_state(row)
+    if state.modified:
+        make_transient_to_detached(row)
+    else:
+        # Nothing was set since it was made: there is no history to forget.
+        state.key = _key(row.__mapper__, row.__dict__)
+    _join(session, state)
+
+
+def _key(mapper: Mapper[Any], values: Mapping[str, Any]) -> Any:
+    return mapper.identity_key_from_primary_key(tuple(values[str(column.key)] for column in mapper.primary_key))
 
 
 def _join(session: Session, state: Any) -> None:
