@@ -200,6 +200,11 @@ class Settings(BaseSettings):
         return Limits(**{name: max(getattr(limits, name) for limits in own) for name in Limits.model_fields})
 
     @property
+    def longest_seconds(self) -> float:
+        """How long the longest operation of anybody may take."""
+        return max(limits.seconds for limits in (self.limits, self.anonymous_limits, *self.role_limits.values()))
+
+    @property
     def log_format(self) -> LogFormat:
         """How logs are written: JSON in production, for a terminal in development, unless it is set."""
         return self.logs or (LogFormat.JSON if self.production else LogFormat.CONSOLE)

@@ -313,13 +313,14 @@ class Database:
         ids: Callable[[], UUID] = new_id,
         pool_size: int = 10,
         lock_timeout_seconds: float = 15.0,
+        read_seconds: float = 10.0,
     ) -> None:
         self.url = url
         self.recorder = recorder
         self.clock = clock
         self.new_id = ids
         self.embedded = url.startswith("sqlite")
-        self.reads = open_reads(url)
+        self.reads = open_reads(url, seconds=read_seconds)
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
             self.reader = open_engine(url, writing=False, pool_size=4, lock_timeout_seconds=lock_timeout_seconds)

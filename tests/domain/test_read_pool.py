@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from api.settings import Settings
+from api.storage import open_database
 from domain import people
 from domain.kernel import SYSTEM, Database, ErrorCode, SalesError, Unavailable
 from domain.kernel.read_pool import Overloaded, PostgreSQLReads, ReadPool, SQLiteReads, seat
@@ -316,8 +319,9 @@ async def test_closing_turns_away_who_waits_and_stops_what_runs(
         with pytest.raises(Unavailable) as told:
             await task
         assert "无法连接" in told.value.text.zh
-    with pytest.raises(Unavailable):
-        await pool.fetch(ground.echo, ("迟到",))
+    for late in ("迟到", "乙"):
+        with pytest.raises(Unavailable):
+            await pool.fetch(ground.echo, (late,), "a")
     await pool.close()
     assert "sortie-reads" not in {thread.name for thread in threading.enumerate()}
     if not ground.embedded:
@@ -422,3 +426,14 @@ async def test_lists_and_ids_are_values_as_they_are(postgres_url: str, postgres:
         assert found == {(",".join(map(str, ids)).encode(), True)}
     finally:
         await pool.close()
+
+
+async def test_statements_may_take_as_long_as_the_longest_operation(
+    postgres_url: str, postgres: asyncpg.Connection, tmp_path: Path
+) -> None:
+    limits: Any = {"limits": {"seconds": 8}, "role_limits": {"AUDITOR": {"seconds": 25}}}
+    database = open_database(Settings(home=tmp_path, database_url=postgres_url, **limits))
+    try:
+        assert await database.reads.fetch("SELECT current_setting('statement_timeout')", ()) == (b"25s",)
+    finally:
+        await database.close()

@@ -2,11 +2,12 @@
 
 from domain.kernel.read_pool.postgresql import PostgreSQLReads
 from domain.kernel.read_pool.sqlite import SQLiteReads
-from domain.kernel.read_pool.waiting import Overloaded, ReadPool
+from domain.kernel.read_pool.waiting import SECONDS, Overloaded, ReadPool
 
 __all__ = ["Overloaded", "PostgreSQLReads", "ReadPool", "SQLiteReads", "open_reads"]
 
 
-def open_reads(url: str) -> ReadPool:
-    """The pool for a database; nothing is opened before the first read."""
-    return SQLiteReads(url) if url.startswith("sqlite") else PostgreSQLReads(url)
+def open_reads(url: str, *, seconds: float = SECONDS) -> ReadPool:
+    """The pool for a database, whose statements take so many seconds at most; nothing is opened before the first read."""
+    pool = SQLiteReads if url.startswith("sqlite") else PostgreSQLReads
+    return pool(url, seconds=seconds)

@@ -74,6 +74,8 @@ class PostgreSQLReads:
         return await self._fetch_in_turn(sql, values, key_of(sql, values, share))
 
     async def _fetch_in_turn(self, sql: str, values: Values, key: Hashable | None) -> Row:
+        if self._home is not None:
+            raise Unavailable(GONE)
         read = None if key is None else self._equal.get(key)
         if read is None:
             held = key in self._running
@@ -90,8 +92,6 @@ class PostgreSQLReads:
         return await self._read(found, sql, values, key) if isinstance(found, Seat) else found
 
     def _line_up(self, read: _Lined) -> _Lined:
-        if self._home is not None:
-            raise Unavailable(GONE)
         if self._lined >= self._most:
             raise Overloaded
         self._lined += 1

@@ -126,7 +126,8 @@ class SQLiteReads:
     def _drop(self, job: _Job) -> None:
         """Take a read that nobody wants any more out of the line, or stop it."""
         if self._equal.get(job.key) is job:
-            del self._equal[job.key]
+            # The thread may have taken it out in this moment.
+            self._equal.pop(job.key, None)
         try:
             self._line.remove(job)
         except ValueError:
