@@ -60,6 +60,15 @@ class Uncompiled:
 
 
 @dataclass(frozen=True, slots=True)
+class _Reader:
+    """What is known of one actor: their shape, and the settings by which row security knows them."""
+
+    actor: Actor
+    shape: ReaderShape
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """A compiled mutation: its roots in their order."""
 
@@ -75,7 +84,7 @@ class Answering:
         self._schema = schema
         self._database = database
         self._documents = documents
-        self._shapes: Kept[tuple[Actor, ReaderShape]] = Kept(KEPT_READERS)
+        self._readers: Kept[_Reader] = Kept(KEPT_READERS)
         self._proof = sql.write(select(_EPOCH), find_slot, embedded=database.embedded)
 
     async def answer(
@@ -96,10 +105,14 @@ class Answering:
         plan = known.plans.get(key) or known.keep(key, self._made(document, asked.variables, context))
         if isinstance(plan, Plan):
             return await self._asked(
-                plan, Asking(variables, context), standing, lambda why: known.keep(key, Uncompiled(why))
+                plan,
+                Asking(variables, context, self._reader(context.reader).settings),
+                standing,
+                lambda why: known.keep(key, Uncompiled(why)),
             )
         if isinstance(plan, Steps):
-            return await self._changed(plan, document, Asking(variables, context), asked.variables, standing)
+            asking = Asking(variables, context, self._reader(context.reader).settings)
+            return await self._changed(plan, document, asking, asked.variables, standing)
         return None
 
     def _document(self, asked: Asked, context: Context, *, queries_only: bool) -> Document | None:
@@ -118,7 +131,7 @@ class Answering:
     def _key(self, known: "Remembered", variables: Mapping[str, Any], context: Context) -> Hashable:
         limits = context.limits
         may_ask = (limits.cost, limits.page, limits.depth, limits.fields, limits.aliases)
-        return self._shape(context.reader), context.language, may_ask, known.outlines.of(variables)
+        return self._reader(context.reader).shape, context.language, may_ask, known.outlines.of(variables)
 
     def why_not(self, asked: Asked, context: Context) -> str | None:
         """The field for which the resolvers answer an operation that was asked before; None for one that has a plan."""
@@ -130,12 +143,12 @@ class Answering:
         plan = known.plans.get(self._key(known, variables or {}, context))
         return plan.field if isinstance(plan, Uncompiled) else None
 
-    def _shape(self, actor: Actor) -> ReaderShape:
+    def _reader(self, actor: Actor) -> "_Reader":
         # The same actor comes with every request of a token, and hashing all their reaches costs more than the rest.
-        known = self._shapes.find(id(actor))
-        if known is None or known[0] is not actor:
-            known = self._shapes.keep(id(actor), (actor, reader_shape(actor)))
-        return known[1]
+        known = self._readers.find(id(actor))
+        if known is None or known.actor is not actor:
+            known = self._readers.keep(id(actor), _Reader(actor, reader_shape(actor), settings(actor)))
+        return known
 
     # ---- making a plan -------------------------------------------------------------------------------------------
 
@@ -148,7 +161,7 @@ class Answering:
         if isinstance(variables, list) or "\\u" in document.text:
             return Uncompiled("variables")
         try:
-            actor = stand_in(self._shape(context.reader))
+            actor = stand_in(self._reader(context.reader).shape)
             compiler = Compiler(self._schema, document.ast, operation, variables, context, actor)
             if operation.operation is OperationType.MUTATION:
                 steps = [Step(change, self._reading(change, context.limits)) for change in compiler.mutation()]
@@ -284,7 +297,7 @@ def _tail(cost: int, limits: Limits) -> bytes:
 
 
 def _setting(at: int) -> Callable[[Asking], str]:
-    return lambda asking: settings(asking.context.reader)[at]
+    return lambda asking: asking.settings[at]
 
 
 def _unpacker(rows: Select[Any]) -> Callable[[str], list[tuple[Any, ...]]]:

@@ -50,6 +50,8 @@ class Asking:
 
     variables: Variables
     context: Context
+    settings: Sequence[str] = ()
+    """The values of the reader's settings for row security."""
     session_id: UUID | None = None
     changed: Sequence[UUID] = ()
     """The records of a payload that are read."""
