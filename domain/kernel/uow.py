@@ -347,7 +347,7 @@ class Database:
                 yield uow
                 await uow.finish(self.recorder)
                 kept = True
-            except (IntegrityError, SalesError) as error:
+            except (IntegrityError, SalesError, StaleDataError) as error:
                 if uow.hoped:
                     raise OvertakenError from error
                 raise

@@ -319,3 +319,20 @@ async def test_of_hopeful_units_at_once_one_is_kept(database: Database) -> None:
     assert sum(isinstance(result, User) for result in results) == 1
     assert sum(isinstance(result, OvertakenError) for result in results) == 5
     assert [await count(database, model) for model in (User, ClientKey, AuditEvent)] == [1, 1, 1]
+
+
+async def test_a_hopeful_unit_that_was_too_late_is_run_again(database: Database) -> None:
+    """Whoever was faster may have been the same caller with the same key."""
+    async with database.open_uow(SYSTEM) as uow:
+        user = await people.add_user(uow, name="张磊", email="lei.zhang@example.com")
+
+    async def rename_too_late() -> None:
+        async with database.open_uow(SYSTEM, hopeful=True) as uow:
+            await uow.earlier(ClientKey, user_id=UUID(int=7), key="k1")
+            row = await load(uow.session, SYSTEM, User, user.id)
+            await (await uow.session.connection()).execute(text("UPDATE users SET version = 5"))
+            row.name = "张雷"
+            uow.note("user.renamed", row)
+
+    with pytest.raises(OvertakenError):
+        await rename_too_late()
