@@ -384,6 +384,45 @@ async def test_a_connection_that_broke_is_opened_anew(postgres_url: str, postgre
         await pool.close()
 
 
+async def test_no_connection_is_lost_where_callers_go_and_backends_die(
+    postgres_url: str, postgres: asyncpg.Connection
+) -> None:
+    pool = PostgreSQLReads(postgres_url, connections=3)
+    sqls = ("SELECT $1::text", "SELECT $1::text FROM pg_sleep(0.006)")
+    answered = 0
+
+    async def ask(number: int) -> None:
+        nonlocal answered
+        for round in range(30):
+            value = f"第{(number + round) % 3}个"
+            task = asyncio.create_task(pool.fetch(sqls[round % 2], (value,), None if round % 5 else "a"))
+            await asyncio.sleep((number + round) % 5 / 1000)
+            if (number + round) % 3 == 0:
+                task.cancel()
+            with suppress(asyncio.CancelledError, Unavailable):
+                assert await task == (value.encode(),)
+                answered += 1
+
+    async def kill() -> None:
+        for _ in range(8):
+            await asyncio.sleep(0.05)
+            await postgres.execute(
+                "SELECT pg_terminate_backend(min(pid)) FROM pg_stat_activity WHERE application_name = 'sortie reads'"
+            )
+
+    try:
+        async with asyncio.timeout(30):
+            await asyncio.gather(kill(), *(ask(number) for number in range(20)))
+            # All three answer at once, and each has a connection of its own.
+            pids = await asyncio.gather(
+                *(pool.fetch("SELECT pg_backend_pid() FROM pg_sleep(0.2)", ()) for _ in range(3))
+            )
+        assert len(set(pids)) == 3
+        assert answered > 200
+    finally:
+        await pool.close()
+
+
 async def test_prepared_statements_are_bounded(
     postgres_url: str, postgres: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

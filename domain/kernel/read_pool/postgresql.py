@@ -11,7 +11,7 @@ import asyncpg
 
 from domain.kernel.errors import Unavailable
 from domain.kernel.outages import GONE
-from domain.kernel.read_pool.seat import Seat, options_of
+from domain.kernel.read_pool.seat import DRIVER_ERRORS, Seat, options_of
 from domain.kernel.read_pool.waiting import (
     GRACE_SECONDS,
     SECONDS,
@@ -157,7 +157,7 @@ class PostgreSQLReads:
             raise
         except asyncpg.QueryCanceledError as error:
             raise Unavailable(TOO_SLOW) from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             text = seat.outage(error)
             if text is None:
                 raise

@@ -17,6 +17,7 @@ from domain.kernel.reader import READER
 PREPARED = 300
 """Statements that each connection keeps prepared, the least recently used forgotten first."""
 CANCEL_SECONDS = 5.0
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Seat:
@@ -54,7 +55,7 @@ class Seat:
             raw = await asyncpg.connect(**self._options)
             # The answer goes out as UTF-8, which is what the server sends.
             await raw.set_type_codec("text", schema="pg_catalog", encoder=str.encode, decoder=bytes, format="binary")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise Unavailable(GONE) from error
         self.raw = raw
         return raw
@@ -80,22 +81,22 @@ class Seat:
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
                 await self.raw.execute("SELECT 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.CancelledError):
+        except (*DRIVER_ERRORS, asyncio.CancelledError):
             self.raw.terminate()
 
     async def close(self) -> None:
         """Close the connection, in peace where it is idle."""
         raw, self.raw = self.raw, None
         if raw is not None and not raw.is_closed():
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*DRIVER_ERRORS):
                 await raw.close(timeout=GRACE_SECONDS)
 
     def outage(self, error: Exception) -> Text | None:
         """What an error says of the database; None where it speaks of the statement. A connection in doubt is given up."""
-        text = GONE if isinstance(error, OSError | asyncpg.PostgresConnectionError) else outage(error)
-        if text is None and isinstance(error, asyncpg.InterfaceError) and self.raw is not None and self.raw.is_closed():
-            text = GONE
-        if text is GONE or isinstance(error, asyncpg.InterfaceError):
+        lost = isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError)
+        wrong = isinstance(error, asyncpg.InterfaceError)
+        text = GONE if lost or (wrong and self.raw is not None and self.raw.is_closed()) else outage(error)
+        if text is GONE or wrong:
             self.terminate()
         return text
 
