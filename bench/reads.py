@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench import embedded, peer
+from bench import drawn, embedded, peer
 from bench.cells import OTHER_CPU, SERVER_CPU, Cell, Target, differences, settle
 from bench.load import Home, cpu_seconds
 from bench.operations import OPERATIONS, OPPORTUNITY, REQUESTS, Deal, Operation, global_id, number_of
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 FLOORS = {"Q1": (3.0, 1 / 4), "Q2": (1.4, 1 / 6), "Q3": (0.9, None), "M1": (1.0, 1 / 2)}
 """At least so many times the peer's requests a second, with at most this share of its processor time."""
 REPEATS, SECONDS, WARM_SECONDS = 5, 8, 2
-SQLITE = "SQLite"
+SQLITE, DRAWN = "SQLite", "drawn"
 
 log = Console(stderr=True)
 
@@ -225,6 +225,11 @@ def run(asked: argparse.Namespace, folder: Path) -> list[str]:
                 cells = compare(at, operations)
                 measure(at, cells, repeats, seconds, folder)
                 missed += conclude(cells)
+            if DRAWN in asked.only:
+                log.print(f"documents drawn by seed {drawn.SEED}")
+                q2, found = drawn.measure(at.ours, token_of(at.home, at.manager), at.every, folder)
+                Console(width=180).print(drawn.printed(q2, found))
+                missed += drawn.shortfalls(q2, found)
         if SQLITE in asked.only:
             shutil.rmtree(folder / SQLITE, ignore_errors=True)
             small = embedded.run(at.home.url, at.every, at.manager, repeats, seconds, folder / SQLITE, log.print)
@@ -234,7 +239,7 @@ def run(asked: argparse.Namespace, folder: Path) -> list[str]:
 
 def main() -> int:
     """Load, compare, measure, print; 1 where a floor is missed or there are errors."""
-    parts = [*(one.name for one in OPERATIONS), SQLITE]
+    parts = [*(one.name for one in OPERATIONS), SQLITE, DRAWN]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two repeats of 3 s")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="a part of it")
