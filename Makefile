@@ -41,8 +41,9 @@ fix: $(STAMP) ## Repair style and write the generated files anew
 revision: $(STAMP) ## Write the next migration from the models: make revision MESSAGE="what changes"
 	@$(BIN)/python -m migrations $(MESSAGE)
 
-fuzz: $(STAMP) ## Put documents drawn from the schema to a real server for two minutes
+fuzz: $(STAMP) ## Put drawn documents to a real server for two minutes, then 20,000 to both ways of reading (some 20 minutes)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+	@SORTIE_DRAWN=10000 SORTIE_SEED=$${SORTIE_SEED:-100000} $(BIN)/python -m pytest -n 2 -q tests/api/test_both_paths.py
 
 crash: $(STAMP) ## Kill the server 20 times among 10,000 writes on both databases, and tamper with the ledger
 	@$(BIN)/python -m bench.crash $(ARGS)
