@@ -218,3 +218,20 @@ def test_a_head_without_end_is_cut(edge: Edge) -> None:
     host, port = edge.address.split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection, pytest.raises(ConnectionError):
         _endless_head(connection, edge.address)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "cut"), [(1_000, 200_000, False), (20_000, 1_000, False), (40_000, 1_000, True)]
+)
+def test_a_head_has_its_size_however_much_comes_in_one_piece(edge: Edge, head: int, body: int, *, cut: bool) -> None:
+    host, port = edge.address.split(":")
+    said = json.dumps({"query": "{__typename}", "variables": {"x": "甲" * (body // 6)}}).encode()
+    lines = (
+        f"Host: {edge.address}\r\nContent-Type: application/json\r\nContent-Length: {len(said)}\r\nX-Long: {'x' * head}"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"POST /graphql HTTP/1.1\r\n{lines}\r\n\r\n".encode() + said)
+        found = b""
+        with suppress(ConnectionError):
+            found = connection.recv(65_536)
+        assert found.startswith(b"HTTP/1.1 200 ") is not cut

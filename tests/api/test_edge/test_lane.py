@@ -16,6 +16,7 @@ from api.callers import Caller, Callers
 from api.context import Context
 from api.http import Endpoint
 from api.lane import Lane
+from api.operations.requests import Observed
 from api.patience import ClientGone, Patience
 from api.rates import Rates
 from api.schema import schema
@@ -161,6 +162,20 @@ async def test_a_crowded_pool_says_when_to_come_again(database: Database, clock:
     refused = await Edges(database, Engine(crowded)).ask(token_of(lei, clock))
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert refused.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+
+
+async def test_a_bug_is_told_by_a_number_alone(database: Database, clock: Clock, lei: Actor) -> None:
+    async def broken(context: Context, standing: Standing | None) -> bytes:
+        raise RuntimeError("诸葛清商")
+
+    lane = Edges(database, Engine(broken)).lane
+    transport = httpx2.ASGITransport(Observed(lane), raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {token_of(lei, clock)}", "x-request-id": "asked-1"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://crm.example.cn") as client:
+        answer = await client.post(PATH, json={"query": VIEWER}, headers=headers)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "asked-1")
+    (error,) = answer.json()["errors"]
+    assert error == {"message": "Internal Server Error: asked-1", "extensions": {"code": "INTERNAL"}}
 
 
 async def test_a_query_whose_client_has_gone_is_stopped(database: Database, clock: Clock, lei: Actor) -> None:
