@@ -20,7 +20,7 @@ from domain import activities, conversion, deals, kernel, leads
 from domain.accounts import Channel
 from domain.activities import ActivityKind
 from domain.conversion import Terms
-from domain.kernel import Invalid, Ref, Role, Text
+from domain.kernel import SYSTEM, Invalid, Ref, Role, Text
 from domain.leads import LeadGrade
 
 if TYPE_CHECKING:
@@ -327,11 +327,12 @@ class LeadMutations:
         words = {"lead_id": id, "terms": _terms(input), "expected_version": input.expected_version}
         opportunity_id = await create_once(info, input, deals.Opportunity, conversion.convert, words)
         became = select(leads.Lead.converted_account_id, leads.Lead.contact_id).where(leads.Lead.id == id)
-        ((account_id, contact_id),) = [tuple(row.values()) for row in await info.context.rows(became)]
+        # Who converted it may not see the lead any more: what came of it is shown as far as they see that.
+        (ids,) = await info.context.rows(became, SYSTEM)
         return ConvertLeadPayload(
             lead=selected(info, Lead, id),
-            account=selected(info, Account, account_id),
-            contact=selected(info, Contact, contact_id),
+            account=selected(info, Account, ids["converted_account_id"]),
+            contact=selected(info, Contact, ids["contact_id"]),
             opportunity=selected(info, Opportunity, opportunity_id),
         )
 

@@ -102,7 +102,7 @@ def scope_of(kind: str, name: str) -> Scope:
 def _guarded(resolve: Callable[..., Any], scope: Scope) -> Callable[..., Any]:
     def guarded(root: Any, info: GraphQLResolveInfo[Context], **arguments: Any) -> Any:
         context: Context = info.context
-        if (done := context.done.get(info.path.key)) is not None:
+        if (done := context.done.get(str(info.path.key))) is not None:
             if done.error is not None:
                 raise done.error
             return done.payload

@@ -16,13 +16,16 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
+    cast,
     false,
     literal,
+    null,
     or_,
     select,
     true,
     union_all,
 )
+from sqlalchemy.types import TypeEngine
 
 from api.reads import SHAPES, Begin, Scope, View, argument, by, column, paged_rows, rows, to_any
 from api.scalars import enum
@@ -150,10 +153,8 @@ def _entries(entity: str) -> Callable[..., Select[Any]]:
             for branch in BRANCHES[entity]
             if kinds is None or branch.kind in kinds
         ]
-        found = [part for part in parts if part is not None] or [
-            _part(scope, begin, BRANCHES[entity][0], None, None, never=True)
-        ]
-        return select(union_all(*found).subquery())  # type: ignore[arg-type]
+        found = [part for part in parts if part is not None] or [_nothing()]
+        return select(union_all(*found).subquery())
 
     return made
 
@@ -164,8 +165,6 @@ def _part(
     branch: Branch,
     since: ColumnElement[datetime] | None,
     until: ColumnElement[datetime] | None,
-    *,
-    never: bool = False,
 ) -> Select[Any] | None:
     """The rows of one class; None where the reader sees none of them whatever they are."""
     name, when = SOURCES[branch.kind]
@@ -173,9 +172,7 @@ def _part(
     at, rank = view.column(when), KINDS.index(branch.kind)
     parent, leads = _way(view, branch)
     asked = [view.rows(), leads, scope.below(parent), at.is_not(None)]
-    if never:
-        asked = [false()]
-    elif any(isinstance(condition, False_) for condition in asked):
+    if any(isinstance(condition, False_) for condition in asked):
         return None
     if since is not None:
         asked.append(at >= since)
@@ -194,6 +191,15 @@ def _part(
     return select(part.order_by(at.desc(), view.key.desc()).limit(begin.limit).subquery())
 
 
+def _nothing() -> Select[Any]:
+    """No rows at all."""
+    kinds: dict[str, Any] = {
+        "parent": Uuid(), "rank": Integer(), "at": UtcDateTime(), "id": Uuid(), "kind": KIND, "entity": Text(),
+    }  # fmt: skip
+    columns: list[ColumnElement[Any]] = [cast(null(), kind).label(name) for name, kind in kinds.items()]
+    return select(*columns).where(false())
+
+
 def _way(view: View, branch: Branch) -> tuple[ColumnElement[Any], ColumnElement[bool]]:
     """The expression for the record on whose timeline a row stands, and the condition that leads there."""
     table = view.table
@@ -207,9 +213,10 @@ def _way(view: View, branch: Branch) -> tuple[ColumnElement[Any], ColumnElement[
 
 def _beyond(after: Sequence[Any], at: ColumnElement[Any], rank: int, id: ColumnElement[Any]) -> ColumnElement[bool]:
     """The condition for a class's rows that come after an entry: of the same instant, those of its kind by id."""
+    kinds: Sequence[TypeEngine[Any]] = KEY_TYPES
     instant, kind, last = (
         value if isinstance(value, ColumnElement) else literal(value, known)
-        for value, known in zip(after, KEY_TYPES, strict=True)
+        for value, known in zip(after, kinds, strict=True)
     )
     own = literal(rank, Integer())
     return or_(at < instant, and_(at == instant, or_(own < kind, and_(own == kind, id < last))))

@@ -283,7 +283,7 @@ Below = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 """Gives the condition on a column that it holds the id of one of the records asked about."""
 
 
-def same_accounts(actor: Actor, below: Below) -> Select[UUID, UUID]:
+def same_accounts(actor: Actor, below: Below) -> Select[Any]:
     """From accounts (`parent`) to the others (`other`) that the actor sees and that may be the same: by name, legal form aside, or by domain."""
     one, other = Account.__table__.alias(), Account.__table__.alias()
     # Accounts from before names had keys are found by their names.
@@ -297,7 +297,7 @@ def same_accounts(actor: Actor, below: Below) -> Select[UUID, UUID]:
     )
 
 
-def same_contacts(actor: Actor, below: Below) -> Select[UUID, UUID]:
+def same_contacts(actor: Actor, below: Below) -> Select[Any]:
     """From contacts (`parent`) to the others (`other`) that the actor sees and that may be the same: by an address, or by name at one account."""
     one, other = Contact.__table__.alias(), Contact.__table__.alias()
     point, like = ContactPoint.__table__.alias(), ContactPoint.__table__.alias()
