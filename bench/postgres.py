@@ -12,8 +12,9 @@ from bench.load import Home, cpu_seconds, ended_seconds
 from bench.served import production
 
 HERE = Path(__file__).parent
-SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
-"""What a machine of this size is given; all else, fsync too, is as it comes."""
+MEMORY_MB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+SETTINGS = {"shared_buffers": f"{min(MEMORY_MB // 4, 4096)}MB", "max_wal_size": "4GB", "maintenance_work_mem": "512MB"}
+"""A quarter of the memory, as PostgreSQL's manual has it, 4 GB at most; all else, fsync too, is as it comes."""
 ACCOUNTS = 10_000
 """A hundred activities each: a million."""
 
