@@ -105,16 +105,15 @@ class Product(Record):
 def _line_money(parent: type[commerce.Quote | commerce.Order], column: str, description: str, *, whole: bool) -> Any:
     """What one piece of a line costs, or all of them, in the currency of the quote or order above: who sees a line sees that."""
 
-    def amount(view: View) -> ColumnElement[int]:
-        price = view.column("unit_price_minor")
-        return price * view.column("quantity") if whole else price
+    def together(view: View) -> ColumnElement[int]:
+        return view.column("unit_price_minor") * view.column("quantity")
 
     def currency(view: View) -> ColumnElement[str]:
         above = parent.__table__.alias()
         found = select(above.c.currency).where(above.c.id == view.column(column))
         return found.correlate_except(above).scalar_subquery()
 
-    return money(amount, currency, description)
+    return money(together if whole else "unit_price_minor", currency, description)
 
 
 @node(commerce.QuoteLine, hidden=STAMPS | {"quote_id"}, order=by("id"))

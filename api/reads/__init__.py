@@ -1,56 +1,28 @@
-"""Declared reads: a type of the schema says where its fields come from, and one set of resolvers serves them all."""
+"""Declared reads: a type of the schema says where its fields come from; resolvers and one SQL statement an operation both follow it."""
 
+from api.reads.declaring import argument
 from api.reads.fields import (
     Money,
-    alike,
-    any_record,
-    argument,
-    batched,
-    chosen,
     column,
-    connection,
     derived,
     embedded,
     expressed,
     gathered,
     in_words,
-    listed,
-    listing,
-    load_one,
-    load_ref,
-    load_self,
     localized,
     looked_up,
-    many,
     money,
-    newest,
-    own_record,
-    paged_rows,
-    part,
-    selected,
-    to_any,
-    to_one,
     worded,
 )
 from api.reads.filters import NOBODY, contains, contains_in, equals, holds, matching, names, names_any, since, until
 from api.reads.ids import PREFIXES, expect, global_id, id_of, read_id
+from api.reads.list_sources import Begin, Scope
 from api.reads.lists import Connection, Edge, PageInfo, check_size
-from api.reads.shapes import (
-    SHAPES,
-    STAMPS,
-    Begin,
-    Beside,
-    Expression,
-    Node,
-    Scope,
-    Shape,
-    Source,
-    computed,
-    node,
-    roots,
-    rows,
-    shape_of,
-)
+from api.reads.loading import load_one, load_ref, load_self, selected
+from api.reads.related import alike, batched, connection, listed, many, newest, paged_rows, part, to_any, to_one
+from api.reads.roots import any_record, chosen, listing, own_record
+from api.reads.shapes import STAMPS, Node, Shape, computed, node, roots, rows
+from api.reads.sources import SHAPES, Beside, Expression, Source, shape_of
 from api.reads.sql import NOW, TODAY, as_id, changed_to, hexadecimal, packed, rows_as_json, unpacked, whole_days
 from api.reads.view import Order, View, by
 

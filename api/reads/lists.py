@@ -10,7 +10,8 @@ import strawberry
 from sqlalchemy import ColumnElement, False_, Select, func, select
 
 from api.context import Context
-from api.reads.shapes import Row, Shape, computed
+from api.reads.shapes import Shape, computed
+from api.reads.sources import Row
 from api.reads.view import Order, View, key_types, read_cursor, write_cursor
 from domain.kernel import Invalid, Text
 

@@ -31,9 +31,7 @@ from api.reads.compiling.pieces import (
     Row,
     finish_fields,
 )
-from api.reads.shapes import (
-    Shape,
-)
+from api.reads.shapes import Shape
 from api.reads.view import View
 from domain.kernel import Actor, Language
 

@@ -29,17 +29,9 @@ from api.reads.compiling.pieces import (
     together,
 )
 from api.reads.compiling.records import Records
-from api.reads.shapes import (
-    DEFAULT_NAMES,
-    Alike,
-    Begin,
-    Below,
-    Input,
-    Listed,
-    Paged,
-    Scope,
-    Shape,
-)
+from api.reads.list_sources import Alike, Begin, Below, Input, Listed, Paged, Scope
+from api.reads.shapes import Shape
+from api.reads.sources import DEFAULT_NAMES
 from api.reads.view import Order, View, by, key_types, read_cursor
 from domain.kernel import below_visible
 

@@ -41,30 +41,23 @@ from api.reads.compiling.pieces import (
 )
 from api.reads.filters import NOBODY, Condition
 from api.reads.ids import read_id
-from api.reads.shapes import (
-    NO_SIGHT,
+from api.reads.list_sources import NO_SIGHT, Alike, Below, Chosen, Listed, Paged, Scope, Whole
+from api.reads.sources import (
     SHAPES,
-    Alike,
-    Below,
     ByGlobalId,
-    Chosen,
     Column,
     Derived,
     Embedded,
     Expressed,
     Gathered,
-    Listed,
     Localized,
     LookedUp,
     MoneyOf,
     Own,
-    Paged,
     Part,
-    Scope,
     Source,
     ToAny,
     ToOne,
-    Whole,
 )
 from api.reads.view import View
 from domain.kernel import SYSTEM, Forbidden, may_read

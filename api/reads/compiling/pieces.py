@@ -29,10 +29,7 @@ from strawberry.types.field import StrawberryField
 from api.context import Context
 from api.reads import sql
 from api.reads.arguments import Variables
-from api.reads.shapes import (
-    DEFAULT_NAMES,
-    Source,
-)
+from api.reads.sources import DEFAULT_NAMES, Source
 from api.reads.view import View
 
 

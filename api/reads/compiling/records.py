@@ -27,13 +27,8 @@ from sqlalchemy.sql.elements import Null
 from api.reads import sql
 from api.reads.compiling.pieces import Asking, Piece, Row, object_type, one, scalar
 from api.reads.compiling.values import Values
-from api.reads.shapes import (
-    SHAPES,
-    Part,
-    Shape,
-    ToAny,
-    ToOne,
-)
+from api.reads.shapes import Shape
+from api.reads.sources import SHAPES, Part, ToAny, ToOne
 
 
 class Records(Values):

@@ -37,15 +37,7 @@ from api.reads.compiling.pieces import (
     unless_null,
 )
 from api.reads.ids import PREFIXES
-from api.reads.shapes import (
-    Column,
-    Derived,
-    Embedded,
-    Expressed,
-    Localized,
-    LookedUp,
-    MoneyOf,
-)
+from api.reads.sources import Column, Derived, Embedded, Expressed, Localized, LookedUp, MoneyOf
 from domain.kernel import Language
 
 
