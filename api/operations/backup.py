@@ -98,9 +98,9 @@ async def restore(
             aside += _place_sqlite(_path_of(settings.database), work / FILES[kind], stamp, replace=replace)
         else:
             await _require_empty(settings.database)
-            await _with_wall(settings.database, row_security.ensure_role)
+            await _with_wall(settings.database, row_security.ensure_roles)
             await asyncio.to_thread(_load_dump, settings.database, work / FILES[kind])
-            # Rights are not in a dump: those of the readers' role are given anew.
+            # Rights are not in a dump: those of the readers' roles are given anew.
             await _with_wall(settings.database, row_security.install)
             await _verified(settings, settings.database, work / HEADS)
         aside += _place_heads(settings.heads_file, work / HEADS, stamp)

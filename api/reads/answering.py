@@ -25,8 +25,7 @@ from api.reads.filters import NOBODY
 from api.reads.readers import ReaderShape, find_slot, reader_shape, stand_in
 from api.standing import Standing, StandingChanged
 from domain import people
-from domain.kernel import Actor, Database, ErrorCode, SalesError, Scope
-from domain.kernel.reader import SETTINGS, settings
+from domain.kernel import Actor, Database, ErrorCode, SalesError, Scope, WhoReads, who_reads
 
 log = logging.getLogger("sortie.reads")
 
@@ -44,6 +43,8 @@ class Plan:
 
     sql: str
     reads: tuple[Callable[[Asking], Any], ...]
+    role: str
+    """The readers' role of PostgreSQL that asks it."""
     finish: Finish | None
     beside: tuple[tuple[str, Callable[[str], list[tuple[Any, ...]]]], ...]
     refused: tuple[tuple[str, Any, Exception], ...]
@@ -61,11 +62,11 @@ class Uncompiled:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What is known of one actor: their shape, and the settings by which row security knows them."""
+    """What is known of one actor: their shape, and as whom row security knows them."""
 
     actor: Actor
     shape: ReaderShape
-    settings: tuple[str, ...]
+    who: WhoReads
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +107,12 @@ class Answering:
         if isinstance(plan, Plan):
             return await self._asked(
                 plan,
-                Asking(variables, context, self._reader(context.reader).settings),
+                Asking(variables, context, self._reader(context.reader).who),
                 standing,
                 lambda why: known.keep(key, Uncompiled(why)),
             )
         if isinstance(plan, Steps):
-            asking = Asking(variables, context, self._reader(context.reader).settings)
+            asking = Asking(variables, context, self._reader(context.reader).who)
             return await self._changed(plan, document, asking, asked.variables, standing)
         return None
 
@@ -147,7 +148,7 @@ class Answering:
         # The same actor comes with every request of a token, and hashing all their reaches costs more than the rest.
         known = self._readers.find(id(actor))
         if known is None or known.actor is not actor:
-            known = self._readers.keep(id(actor), _Reader(actor, reader_shape(actor), settings(actor)))
+            known = self._readers.keep(id(actor), _Reader(actor, reader_shape(actor), who_reads(actor)))
         return known
 
     # ---- making a plan -------------------------------------------------------------------------------------------
@@ -164,7 +165,10 @@ class Answering:
             actor = stand_in(self._reader(context.reader).shape)
             compiler = Compiler(self._schema, document.ast, operation, variables, context, actor)
             if operation.operation is OperationType.MUTATION:
-                steps = [Step(change, self._reading(change, context.limits)) for change in compiler.mutation()]
+                steps = [
+                    Step(change, self._reading(change, context.limits, who_reads(actor)))
+                    for change in compiler.mutation()
+                ]
                 return Steps(tuple(steps), context.limits, _tail(measure.cost, context.limits))
             draft = compiler.query()
         except NotCompiled as reason:
@@ -173,26 +177,27 @@ class Answering:
             return Uncompiled(str(error))
         texts: list[ColumnElement[Any]] = [draft.text, _EPOCH.label("epoch")]
         tail = _tail(measure.cost, context.limits)
-        return self._plan(texts, draft.beside, draft.finish, draft.refused, context.limits, tail)
+        return self._plan(texts, draft.beside, who_reads(actor), draft.finish, draft.refused, context.limits, tail)
 
-    def _reading(self, change: Change, limits: Limits) -> Plan | None:
-        return self._plan(change.texts, change.beside, None, (), limits, b"") if change.texts else None
+    def _reading(self, change: Change, limits: Limits, who: WhoReads) -> Plan | None:
+        return self._plan(change.texts, change.beside, who, None, (), limits, b"") if change.texts else None
 
     def _plan(
-        self, texts: Sequence[ColumnElement[Any]], beside_of: Mapping[str, Select[Any]], finish: Finish | None, refused: Any, limits: Limits, tail: bytes,
+        self, texts: Sequence[ColumnElement[Any]], beside_of: Mapping[str, Select[Any]], who: WhoReads, finish: Finish | None, refused: Any,
+        limits: Limits, tail: bytes,
     ) -> Plan:  # fmt: skip
         beside = [sql.packed(rows) for rows in beside_of.values()]
         statement = select(*(text.label(f"text_{at}") for at, text in enumerate(texts)), *beside)
         if not self._database.embedded:
             made = [
                 func.set_config(name, sql.slot(("setting", name), _setting(at), Text()), literal_column("true"))
-                for at, name in enumerate(SETTINGS)
+                for at, name in enumerate(who.names)
             ]
-            who = select(*(one.label(f"setting_{at}") for at, one in enumerate(made))).offset(0).subquery("who")
-            statement = statement.select_from(who).where(*(one.is_not(None) for one in who.c))
+            said = select(*(one.label(f"setting_{at}") for at, one in enumerate(made))).offset(0).subquery("who")
+            statement = statement.select_from(said).where(*(one.is_not(None) for one in said.c))
         written = sql.write(statement, find_slot, embedded=self._database.embedded)
         readers = [(key, _unpacker(rows)) for key, rows in beside_of.items()]
-        return Plan(written.sql, written.reads, finish, tuple(readers), tuple(refused), limits, tail)
+        return Plan(written.sql, written.reads, who.role, finish, tuple(readers), tuple(refused), limits, tail)
 
     # ---- asking --------------------------------------------------------------------------------------------------
 
@@ -202,7 +207,7 @@ class Answering:
         asking.session_id = None if standing is None else standing.session_id
         try:
             values = tuple([read(asking) for read in plan.reads])
-            row = await self._database.reads.fetch(plan.sql, values, plan)
+            row = await self._database.reads.fetch(plan.sql, values, plan, plan.role)
         except SalesError as error:
             if error.code is ErrorCode.INVALID:
                 return None
@@ -231,9 +236,11 @@ class Answering:
         if standing is not None:
             asking.session_id = standing.session_id
             proof = self._proof
-            if (await self._database.reads.fetch(proof.sql, tuple([read(asking) for read in proof.reads])))[
-                0
-            ] != standing.epoch:
+            if (
+                await self._database.reads.fetch(
+                    proof.sql, tuple([read(asking) for read in proof.reads]), role=asking.who.role
+                )
+            )[0] != standing.epoch:
                 raise StandingChanged
         operation: Any = document.operation
         variables: Any = get_variable_values(self._schema, operation.variable_definitions or (), dict(raw))
@@ -260,7 +267,9 @@ class Answering:
         if any(id != NOBODY for id in asking.changed):
             plan: Plan = step.statement
             try:
-                texts = await self._database.reads.fetch(plan.sql, tuple([read(asking) for read in plan.reads]))
+                texts = await self._database.reads.fetch(
+                    plan.sql, tuple([read(asking) for read in plan.reads]), role=plan.role
+                )
             except (*REFUSED, *DRIVER_ERRORS) as error:
                 log.warning("a compiled read is left to the resolvers: %s", error)
                 return None
@@ -297,7 +306,7 @@ def _tail(cost: int, limits: Limits) -> bytes:
 
 
 def _setting(at: int) -> Callable[[Asking], str]:
-    return lambda asking: asking.settings[at]
+    return lambda asking: asking.who.values[at]
 
 
 def _unpacker(rows: Select[Any]) -> Callable[[str], list[tuple[Any, ...]]]:

@@ -1,15 +1,28 @@
-"""Readers of PostgreSQL: a connection that takes the readers' role for its transaction and says who asks.
+"""Readers of PostgreSQL: a connection that takes a readers' role for its transaction and says who asks.
 
-What that role may see is the matter of `row_security`.
+What these roles may see is the matter of `row_security`.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Column, ColumnElement, FromClause, MetaData, Table, Text, bindparam, func, literal, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    MetaData,
+    Table,
+    Text,
+    TextClause,
+    bindparam,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import True_
@@ -20,6 +33,9 @@ if TYPE_CHECKING:
     from domain.kernel.orm import Base
 
 READER, SCHEMA = "sortie_reader", "sortie_rules"
+"""The role of readers who hold several roles, or one within brands or accounts; it knows the rules of all roles."""
+READERS = {role: f"{READER}_{role.value.lower()}" for role in Role}
+"""The role of readers who hold one role alone, which is most of them: it knows the rules of that one."""
 WHOLE, USER, ROLES, TERRITORIES, BOUNDED = (
     "sortie.whole",
     "sortie.user_id",
@@ -27,43 +43,63 @@ WHOLE, USER, ROLES, TERRITORIES, BOUNDED = (
     "sortie.territories",
     "sortie.bounded",
 )
-SELLERS = {role: f"sortie.{role.value.lower()}" for role in (Role.REP, Role.MANAGER, Role.CSM)}
-"""The roles by which most people see most of what is theirs. Each has a setting of its own with the user who holds it: a
-policy that has to make nothing of it costs half as much."""
-SETTINGS = (WHOLE, USER, ROLES, TERRITORIES, BOUNDED, *SELLERS.values())
-"""What a transaction says of who asks; who says nothing sees nothing."""
+SETTINGS = (WHOLE, USER, ROLES, TERRITORIES, BOUNDED)
+"""What a transaction in the role `READER` says of who asks; who says nothing sees nothing."""
+OWN_TERRITORIES = "sortie.own_territories"
+OWN_SETTINGS = (USER, OWN_TERRITORIES)
+"""What one says in the role of readers of one role."""
 
-_ENTER = text(
-    f"SELECT set_config('role', '{READER}', true), "
-    + ", ".join(f"set_config('{name}', (:said)[{at}], true)" for at, name in enumerate(SETTINGS, 1))
-).bindparams(bindparam("said", type_=ARRAY(Text())))
+
+@dataclass(frozen=True, slots=True)
+class WhoReads:
+    """As whom a transaction reads: its role, and the settings that say who asks."""
+
+    role: str
+    names: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def who_reads(actor: Actor) -> WhoReads:
+    """As whom a transaction reads for an actor. Role and names follow from the actor's roles and kinds of bounds alone."""
+    roles = {reach.role for reach in actor.reaches}
+    if len(roles) != 1 or any(bound(reach) for reach in actor.reaches):
+        return WhoReads(READER, SETTINGS, settings(actor))
+    territories = frozenset[UUID]().union(*(reach.territory_ids for reach in actor.reaches))
+    own = (str(actor.user_id or ""), f"{{{','.join(sorted(map(str, territories)))}}}")
+    return WhoReads(READERS[roles.pop()], OWN_SETTINGS, own)
+
+
+@cache
+def _enter(names: tuple[str, ...]) -> TextClause:
+    said = "".join(f", set_config('{name}', (:said)[{at}], true)" for at, name in enumerate(names, 2))
+    return text(f"SELECT set_config('role', (:said)[1], true){said}").bindparams(bindparam("said", type_=ARRAY(Text())))
 
 
 async def enter(connection: AsyncConnection, actor: Actor) -> None:
     """Have the rest of the transaction see what the actor may see, in one round trip."""
-    await connection.execute(_ENTER, {"said": list(settings(actor))})
+    found = who_reads(actor)
+    await connection.execute(_enter(found.names), {"said": [found.role, *found.values]})
 
 
 @lru_cache(maxsize=4096)
 def settings(actor: Actor) -> tuple[str, ...]:
-    """What the policies need to know of an actor, in the order of `SETTINGS`.
+    """What the policies of all roles need to know of an actor, in the order of `SETTINGS`.
 
     The tables that they see as a whole; who they are; their roles that no brands or accounts bound, with the territories of
-    each; as JSON their reaches that are bounded; and once more who they are, for each seller's role that they hold unbounded.
+    each; as JSON their reaches that are bounded.
     """
     free = [reach for reach in actor.reaches if not bound(reach)]
     whole = frozenset[str]().union(*(_whole(reach.role, bound(reach)) for reach in actor.reaches))
     territories: dict[str, set[str]] = {}
     for reach in free:
         territories.setdefault(reach.role.value, set()).update(map(str, reach.territory_ids))
-    user = str(actor.user_id or "")
     return (
         _among(whole),
-        user,
+        str(actor.user_id or ""),
         _among(territories),
         "".join(f";{role}={{{','.join(sorted(ids))}}};" for role, ids in sorted(territories.items())),
         _bounded(actor),
-        *(user if role.value in territories else "" for role in SELLERS),
     )
 
 

@@ -1,13 +1,14 @@
 """Row security on PostgreSQL: the access declarations once more, as policies that the database itself keeps.
 
-The role of readers owns nothing, may read only what is declared, and sees the rows that the policies let through: none,
-where nobody has said who asks.
+The roles of readers own nothing, may read only what is declared, and see the rows that the policies let through. There is
+one for each role of the product, whose policies are the rules of that role, and one for whoever holds several roles or one
+within brands or accounts: it sees nothing where nobody has said who asks.
 """
 
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -37,10 +38,11 @@ from domain.kernel.errors import Text, Unavailable
 from domain.kernel.orm import Base
 from domain.kernel.reader import (
     BOUNDED,
+    OWN_TERRITORIES,
     READER,
+    READERS,
     ROLES,
     SCHEMA,
-    SELLERS,
     SETTINGS,
     TERRITORIES,
     USER,
@@ -60,10 +62,11 @@ RETURNS TABLE (role text, bounded text, territory_ids uuid[], brand_ids uuid[], 
 $$ SELECT reach ->> 'role', reach ->> 'bounded', {SCHEMA}.ids(reach -> 'territory_ids'), {SCHEMA}.ids(reach -> 'brand_ids'),
    {SCHEMA}.ids(reach -> 'account_ids') FROM jsonb_array_elements(nullif(current_setting('{BOUNDED}', true), '')::jsonb) AS reach $$;
 """
-NO_ROLE = Text(
-    f"数据库缺少角色 {READER}，而当前用户无权创建：请让数据库管理员执行 CREATE ROLE {READER} NOLOGIN; GRANT {READER} TO <当前用户>",
-    f"the database lacks the role {READER} and this user may not make it: "
-    f"have its administrator run CREATE ROLE {READER} NOLOGIN; GRANT {READER} TO <this user>",
+_ALL_READERS = (READER, *READERS.values())
+_EVERYBODY = ", ".join(_ALL_READERS)
+NO_ROLES = Text(
+    "数据库缺少读者角色，而当前用户无权创建：请让数据库管理员执行 {commands}",
+    "the database lacks roles of readers and this user may not make them: have its administrator run {commands}",
 )
 
 
@@ -95,13 +98,10 @@ def _holds(roles: Iterable[Role]) -> str:
     return "(" + " OR ".join(f"strpos({_said(ROLES)}, ',{role.value},') > 0" for role in sorted(roles)) + ")"
 
 
-def _user(roles: Iterable[Role]) -> str:
-    """Who asks, null where they hold none of the roles without bounds; any user where no roles are named."""
-    roles = sorted(roles)
-    if set(roles) <= SELLERS.keys():
-        said = [f"nullif({_said(SELLERS[role])}, '')" for role in roles] or [f"nullif({_said(USER)}, '')"]
-        return f"coalesce({', '.join(said)})::uuid" if len(said) > 1 else f"{said[0]}::uuid"
-    return f"(SELECT CASE WHEN {_holds(roles)} THEN nullif({_said(USER)}, '')::uuid END)"
+def _user(roles: Collection[Role]) -> str:
+    """Who asks, null where they hold none of the roles without bounds; whoever it is where no roles are named."""
+    user = f"nullif({_said(USER)}, '')::uuid"
+    return f"(SELECT CASE WHEN {_holds(roles)} THEN {user} END)" if roles else user
 
 
 def _territories(roles: Iterable[Role]) -> str:
@@ -292,6 +292,23 @@ def _filled(clause: str, named: Mapping[int, str]) -> str:
     return clause
 
 
+_OWN = {_TERRITORY: f"(SELECT nullif({_said(OWN_TERRITORIES)}, '')::uuid[])::uuid[]"}
+
+
+def policies_of_roles(model: type[Base]) -> Iterator[tuple[Role, str]]:
+    """What the class's declaration lets each role see that nothing bounds to brands or accounts, as the condition of a policy."""
+    for role in Role:
+        rule = declared(model).rule(role)
+        if rule is None:
+            continue
+        clause = _filled(_compiled(model, rule, _reach(role, accounts=False, brands=False)), _OWN)
+        if model.entity() == "User" and clause != "true":
+            clause = f"the_row.id = (SELECT {_user(())}) OR {clause}"
+        if "merged_into_id" in model.__table__.c:
+            clause = "the_row.merged_into_id IS NULL" + ("" if clause == "true" else f" AND ({clause})")
+        yield role, clause.replace("the_row.", f"{model.__tablename__}.")
+
+
 # ---- installation ----------------------------------------------------------------------------------------------------
 
 
@@ -304,10 +321,16 @@ def script() -> list[str]:
         f"CREATE SCHEMA {SCHEMA}",
         *(statement for statement in _FUNCTIONS.split(";\n") if statement.strip()),
         *_views("\n".join(said)),
-        f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {READER}",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {READER}",
+        f"GRANT CREATE ON SCHEMA {SCHEMA} TO {READER}",
+        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {_EVERYBODY}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {_EVERYBODY}",
         *(wall.function for wall in walls if wall.function),
         *(statement for wall in walls for statement in _put_up(wall)),
+        *(
+            f"CREATE POLICY {READERS[role]}_rows ON {model.__tablename__} FOR SELECT TO {READERS[role]} USING ({policy})"
+            for model in protected()
+            for role, policy in policies_of_roles(model)
+        ),
     ]
 
 
@@ -341,9 +364,9 @@ def _views(conditions: str) -> Iterator[str]:
 
 def _put_up(wall: Wall) -> Iterator[str]:
     table = wall.table
-    yield f"GRANT SELECT ON {table} TO {READER}"
+    yield f"GRANT SELECT ON {table} TO {_EVERYBODY}"
     yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
-    yield f"CREATE POLICY sortie_rows ON {table} FOR SELECT TO {READER} USING ({wall.policy})"
+    yield f"CREATE POLICY {READER}_rows ON {table} FOR SELECT TO {READER} USING ({wall.policy})"
     # Runs as the reader wherever it is asked, so that a lookup in a unit of work stands before the wall as well.
     kept = " ".join(f"SET {name} = ''" for name in SETTINGS)
     made = " ".join(f"PERFORM set_config('{name}', who[{at}], true);" for at, name in enumerate(SETTINGS, 1))
@@ -398,12 +421,12 @@ def is_installed(connection: Connection) -> bool:
 def install(connection: Connection) -> None:
     """Put up the wall, in the place of one that stands.
 
-    Raises Unavailable where the reader's role is absent and cannot be made.
+    Raises Unavailable where a reader's role is absent and cannot be made.
     """
     if connection.dialect.name != "postgresql":
         return
     remove(connection)
-    ensure_role(connection)
+    ensure_roles(connection)
     for statement in script():
         connection.exec_driver_sql(statement.replace("%", "%%"))
     connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA {SCHEMA} FROM {READER}")
@@ -418,23 +441,27 @@ def remove(connection: Connection) -> None:
 
 
 _DROP_POLICIES = """DO $$ DECLARE found text; BEGIN
-FOR found IN SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_policies WHERE policyname = 'sortie_rows'
-LOOP EXECUTE 'DROP POLICY sortie_rows ON ' || found; END LOOP; END $$"""
+FOR found IN SELECT format('%I ON %I.%I', policyname, schemaname, tablename) FROM pg_policies WHERE policyname LIKE 'sortie\\_%'
+LOOP EXECUTE 'DROP POLICY ' || found; END LOOP; END $$"""
 
 
-def ensure_role(connection: Connection) -> None:
-    """Have the readers' role, of which the database's user is a member.
+def ensure_roles(connection: Connection) -> None:
+    """Have the readers' roles, of which the database's user is a member.
 
-    Raises Unavailable where it is absent and cannot be made.
+    Raises Unavailable where one is absent and cannot be made.
     """
-    me, may_make, there, member = connection.exec_driver_sql(
-        "SELECT current_user, rolsuper OR rolcreaterole, EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'sortie_reader'), "
-        "EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'sortie_reader' AND pg_has_role(current_user, oid, 'MEMBER')) "
-        "FROM pg_roles WHERE rolname = current_user"
+    me, may_make = connection.exec_driver_sql(
+        "SELECT current_user, rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
     ).one()
-    if (not there and not may_make) or (there and not member and not may_make):
-        raise Unavailable(NO_ROLE)
-    if not there:
-        connection.exec_driver_sql(f"CREATE ROLE {READER} NOLOGIN")
-    if not member:
-        connection.exec_driver_sql(f'GRANT {READER} TO "{me}"')
+    found = connection.exec_driver_sql(
+        "SELECT rolname, pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname LIKE 'sortie\\_reader%%'"
+    )
+    member = {name: bool(held) for name, held in found}
+    lacking = [role for role in _ALL_READERS if not member.get(role)]
+    if lacking and not may_make:
+        commands = "; ".join(f'CREATE ROLE {role} NOLOGIN; GRANT {role} TO "{me}"' for role in lacking)
+        raise Unavailable(Text(NO_ROLES.zh.format(commands=commands), NO_ROLES.en.format(commands=commands)))
+    for role in lacking:
+        if role not in member:
+            connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
+        connection.exec_driver_sql(f'GRANT {role} TO "{me}"')

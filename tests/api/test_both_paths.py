@@ -118,9 +118,9 @@ async def both(shared_database: Database) -> AsyncIterator[Both]:
     )  # fmt: skip
     fetch = shared_database.reads.fetch
 
-    async def counted(sql: str, values: tuple[Any, ...], share: Any = None) -> tuple[Any, ...]:
+    async def counted(sql: str, *rest: Any, **named: Any) -> tuple[Any, ...]:
         made.statements.append(sql)
-        return await fetch(sql, values, share)
+        return await fetch(sql, *rest, **named)
 
     await _collect_cursors(made)
     with pytest.MonkeyPatch.context() as patch:

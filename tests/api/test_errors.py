@@ -13,7 +13,7 @@ from graphql import (
     is_required_input_field,
 )
 
-from api.reads import fields
+from api.reads import loading
 from api.schema import schema
 from domain.kernel import Language
 from tests.api.conftest import Ask, Company, Statements
@@ -161,7 +161,7 @@ async def test_a_bug_is_a_number_to_the_reader_and_a_trace_in_the_log(
     async def broken(*_: Any) -> None:
         raise RuntimeError("secret detail of the inside")
 
-    monkeypatch.setattr(fields, "_objects", broken)
+    monkeypatch.setattr(loading, "_objects", broken)
     answer = await ask("{ viewer { name } }")
     assert answer.codes == ["INTERNAL"]
     assert "secret" not in str(answer.errors)

@@ -18,8 +18,9 @@ from sqlalchemy import text
 from api.settings import Settings
 from api.storage import open_database
 from domain import people
-from domain.kernel import SYSTEM, Database, ErrorCode, SalesError, Unavailable
+from domain.kernel import SYSTEM, Database, ErrorCode, Role, SalesError, Unavailable
 from domain.kernel.read_pool import Overloaded, PostgreSQLReads, ReadPool, SQLiteReads, seat
+from domain.kernel.reader import READER, READERS
 
 LONG = 30.0
 HOSTILE = (
@@ -130,9 +131,48 @@ async def test_pools_do_not_write(ground: Ground) -> None:
         await pool.fetch("DELETE FROM users RETURNING id", ())
     if not ground.embedded:
         assert await pool.fetch("SELECT current_user::text, session_user <> current_user", ()) == (
-            b"sortie_reader",
+            READER.encode(),
             True,
         )
+
+
+async def test_each_statement_is_read_in_its_role(ground: Ground) -> None:
+    if ground.embedded:
+        pytest.skip("SQLite has no roles")
+    pool = ground.open(connections=2)
+    sql = "SELECT current_user::text, pg_backend_pid(), $1::text"
+    roles = [READER, *READERS.values()]
+    pids: dict[str, set[int]] = {}
+    for role in (*roles, *roles[::-1], READER, READERS[Role.REP], READERS[Role.REP]):
+        name, pid, words = await pool.fetch(sql, ("谁在读",), "shared" + role, role)
+        assert (name, words) == (role.encode(), "谁在读".encode())
+        pids.setdefault(role, set()).add(pid)
+    # A free connection that is in the role already goes before one that would have to take it on.
+    for role in (READER, READERS[Role.REP], READER, READERS[Role.REP]):
+        before = {(await pool.fetch(sql, ("",), None, role))[1] for _ in range(3)}
+        assert len(before) == 1
+    with pytest.raises(asyncpg.PostgresError):
+        await pool.fetch(sql, ("",), None, "sortie_nobody")
+    assert (await pool.fetch(sql, ("",), None, READER))[0] == READER.encode()
+
+
+async def test_who_needs_no_change_of_role_goes_first_and_nobody_waits_for_ever(ground: Ground) -> None:
+    if ground.embedded:
+        pytest.skip("SQLite has no roles")
+    pool = ground.open(connections=1)
+    rep, manager = READERS[Role.REP], READERS[Role.MANAGER]
+    sql, order = "SELECT $1::text", list[str]()
+
+    async def read(role: str, name: str) -> None:
+        await pool.fetch(sql, (name,), None, role)
+        order.append(name)
+
+    await read(rep, "开头")
+    busy = asyncio.create_task(pool.fetch("SELECT pg_sleep(0.2)::text", (), None, rep))
+    await asyncio.sleep(0.05)
+    waiting = await started(read(manager, "经理"), *(read(rep, f"销售{at}") for at in range(12)))
+    await asyncio.gather(busy, *waiting)
+    assert order == ["开头", *(f"销售{at}" for at in range(8)), "经理", *(f"销售{at}" for at in range(8, 12))]
 
 
 async def test_a_read_sees_the_newest_commit(ground: Ground) -> None:

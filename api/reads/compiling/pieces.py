@@ -31,6 +31,7 @@ from api.reads import sql
 from api.reads.arguments import Variables
 from api.reads.sources import DEFAULT_NAMES, Source
 from api.reads.view import View
+from domain.kernel import WhoReads
 
 
 class NotCompiled(Exception):
@@ -47,8 +48,8 @@ class Asking:
 
     variables: Variables
     context: Context
-    settings: Sequence[str] = ()
-    """The values of the reader's settings for row security."""
+    who: WhoReads
+    """As whom the database is asked."""
     session_id: UUID | None = None
     changed: Sequence[UUID] = ()
     """The records of a payload that are read."""

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Hashable
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import asyncpg
@@ -23,6 +24,7 @@ from domain.kernel.read_pool.waiting import (
     Values,
     key_of,
 )
+from domain.kernel.reader import READER
 
 CONNECTIONS = 10
 SLOW_SECONDS, FAST_SECONDS = 0.005, 0.001
@@ -31,16 +33,20 @@ SLOW_SECONDS, FAST_SECONDS = 0.005, 0.001
 It is so until one takes next to no time: alone it takes less than among others, and would come and go with every turn.
 """
 SLOW_KEPT = 1_000
+AHEAD, PASSED = 8, 8
+"""How far down the line a read goes first because it needs no change of role, and how often one lets others pass."""
 
 
 class _Lined(Read):
     """A read in the line: for a seat, or held until an equal one that runs has ended."""
 
-    __slots__ = ("begun", "held", "task")
+    __slots__ = ("begun", "held", "passed", "task")
 
-    def __init__(self, sql: str, values: Values, key: Hashable | None, *, held: bool) -> None:
-        super().__init__(sql, values, key)
+    def __init__(self, sql: str, values: Values, key: Hashable | None, role: str, *, held: bool) -> None:
+        super().__init__(sql, values, key, role)
         self.held = held
+        self.passed = 0
+        """How many that came later went first."""
         self.begun = False
         self.task: asyncio.Task[None] | None = None
 
@@ -67,13 +73,20 @@ class PostgreSQLReads:
         self._home: list[Seat] | None = None
         """The seats that have come back since the pool began to close."""
 
-    async def fetch(self, sql: str, values: Values, share: Hashable | None = None) -> Row:
+    async def fetch(self, sql: str, values: Values, share: Hashable | None = None, role: str = READER) -> Row:
         """The one row of a statement."""
         if self._free and (share is None or sql not in self._slow):
-            return await self._read(self._free.pop(), sql, values)
-        return await self._fetch_in_turn(sql, values, key_of(sql, values, share))
+            return await self._read(self._take(role), sql, values, role)
+        return await self._fetch_in_turn(sql, values, key_of(sql, values, share), role)
 
-    async def _fetch_in_turn(self, sql: str, values: Values, key: Hashable | None) -> Row:
+    def _take(self, role: str) -> Seat:
+        """A free seat, one in that role if there is one."""
+        for at in range(len(self._free) - 1, -1, -1):
+            if self._free[at].role == role:
+                return self._free.pop(at)
+        return self._free.pop()
+
+    async def _fetch_in_turn(self, sql: str, values: Values, key: Hashable | None, role: str) -> Row:
         if self._home is not None:
             raise Unavailable(GONE)
         read = None if key is None else self._equal.get(key)
@@ -81,15 +94,15 @@ class PostgreSQLReads:
             held = key in self._running
             if self._free and not held:
                 self._begin(key)
-                return await self._read(self._free.pop(), sql, values, key)
-            read = self._line_up(_Lined(sql, values, key, held=held))
+                return await self._read(self._take(role), sql, values, role, key)
+            read = self._line_up(_Lined(sql, values, key, role, held=held))
         mine = read.add_caller()
         try:
             found = await mine
         except asyncio.CancelledError:
             self._leave(read, mine)
             raise
-        return await self._read(found, sql, values, key) if isinstance(found, Seat) else found
+        return await self._read(found, sql, values, role, key) if isinstance(found, Seat) else found
 
     def _line_up(self, read: _Lined) -> _Lined:
         if self._lined >= self._most:
@@ -122,9 +135,9 @@ class PostgreSQLReads:
             self._out_of_line(read)
 
     def _give(self, seat: Seat) -> None:
-        """Give a seat to the read that has waited longest; one with several callers goes on as a task of its own."""
+        """Give a seat to the read whose turn it is; one with several callers goes on as a task of its own."""
         while self._line:
-            read = self._line.popleft()
+            read = self._next(seat.role)
             self._out_of_line(read)
             if read.wanted:
                 self._begin(read.key)
@@ -135,6 +148,17 @@ class PostgreSQLReads:
                 return
         (self._free if self._home is None else self._home).append(seat)
 
+    def _next(self, role: str) -> _Lined:
+        """Take out of the line the read that has waited longest, or one of the first for which the seat is in the right role."""
+        head = self._line[0]
+        if head.role != role and head.passed < PASSED:
+            for read in islice(self._line, 1, AHEAD):
+                if read.role == role:
+                    head.passed += 1
+                    self._line.remove(read)
+                    return read
+        return self._line.popleft()
+
     async def _read_for_all(self, read: _Lined, seat: Seat) -> None:
         if not read.wanted:
             self._end(read.key)
@@ -142,14 +166,14 @@ class PostgreSQLReads:
             return
         read.begun = True
         try:
-            read.tell(await self._read(seat, read.sql, read.values, read.key))
+            read.tell(await self._read(seat, read.sql, read.values, read.role, read.key))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
             read.tell(error)
 
-    async def _read(self, seat: Seat, sql: str, values: Values, key: Hashable | None = None) -> Row:
+    async def _read(self, seat: Seat, sql: str, values: Values, role: str, key: Hashable | None = None) -> Row:
         began, over = time.perf_counter(), True
         try:
-            return await seat.fetch(sql, values)
+            return await seat.fetch(sql, values, role)
         except (asyncio.CancelledError, TimeoutError) as error:
             over = False
             if isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""One connection of PostgreSQL for reads: in the readers' role for good, with its statements kept prepared."""
+"""One connection of PostgreSQL for reads: in a readers' role, with its statements kept prepared."""
 
 import asyncio
 from collections import OrderedDict
@@ -23,30 +23,36 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 class Seat:
     """A place for one connection, which is opened when it is first needed and anew when it broke."""
 
-    __slots__ = ("_made", "_options", "_prepared", "raw")
+    __slots__ = ("_made", "_options", "_prepared", "raw", "role")
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.raw: asyncpg.Connection[Any] | None = None
+        self.role = READER
+        """The role in which its connection is."""
         self._options = options
-        self._prepared: OrderedDict[str, PreparedStatement[Any]] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, str], PreparedStatement[Any]] = OrderedDict()
         self._made = 0
 
-    async def fetch(self, sql: str, values: Values) -> Row:
-        """The one row of a statement; asyncpg cancels it on the server with its caller."""
+    async def fetch(self, sql: str, values: Values, role: str) -> Row:
+        """The one row of a statement as that role sees it; asyncpg cancels it on the server with its caller."""
         raw = self.raw
         if raw is None or raw.is_closed():
             raw = await self._open()
-        statement = self._prepared.get(sql)
+        if role != self.role:
+            await self._become(raw, role)
+        # PostgreSQL plans a statement anew for another role: each has a plan of its own.
+        key = (sql, role)
+        statement = self._prepared.get(key)
         if statement is None:
-            statement = await self._prepare(raw, sql)
+            statement = await self._prepare(raw, key)
         else:
-            self._prepared.move_to_end(sql)
+            self._prepared.move_to_end(key)
         try:
             return tuple(await statement.fetchrow(*values))
         except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
             # A migration has changed a table below it.
-            del self._prepared[sql]
-            statement = await self._prepare(raw, sql)
+            del self._prepared[key]
+            statement = await self._prepare(raw, key)
             return tuple(await statement.fetchrow(*values))
 
     async def _open(self) -> "asyncpg.Connection[Any]":
@@ -57,19 +63,24 @@ class Seat:
             await raw.set_type_codec("text", schema="pg_catalog", encoder=str.encode, decoder=bytes, format="binary")
         except DRIVER_ERRORS as error:
             raise Unavailable(GONE) from error
-        self.raw = raw
+        self.raw, self.role = raw, READER
         return raw
 
-    async def _prepare(self, raw: "asyncpg.Connection[Any]", sql: str) -> "PreparedStatement[Any]":
+    async def _become(self, raw: "asyncpg.Connection[Any]", role: str) -> None:
+        self.role = ""
+        await raw.execute(f"SET ROLE {role}")
+        self.role = role
+
+    async def _prepare(self, raw: "asyncpg.Connection[Any]", key: tuple[str, str]) -> "PreparedStatement[Any]":
         self._made += 1
         try:
             # One without a name would be parsed and planned anew each time that it is asked.
-            statement = await raw.prepare(sql, name=f"read_{self._made}")
+            statement = await raw.prepare(key[0], name=f"read_{self._made}")
         except asyncio.CancelledError:
             # The server may hold a statement by now of which nobody knows.
             raw.terminate()
             raise
-        self._prepared[sql] = statement
+        self._prepared[key] = statement
         if len(self._prepared) > PREPARED:
             self._prepared.popitem(last=False)
         return statement

@@ -26,6 +26,7 @@ from domain.kernel.read_pool.waiting import (
     Values,
     key_of,
 )
+from domain.kernel.reader import READER
 from domain.kernel.sqlite import PRAGMAS
 
 PREPARED = 512
@@ -80,7 +81,7 @@ class SQLiteReads:
         self._began = 0.0
         self._connection: sqlite3.Connection | None = None
 
-    async def fetch(self, sql: str, values: Values, share: Hashable | None = None) -> Row:
+    async def fetch(self, sql: str, values: Values, share: Hashable | None = None, role: str = READER) -> Row:
         """The one row of a statement."""
         loop = asyncio.get_running_loop()
         if self._thread is None or loop is not self._loop:

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from typing import Any, Protocol
 
 from domain.kernel.errors import Text, Unavailable
+from domain.kernel.reader import READER
 
 WAITING = 1_000
 SECONDS = 10.0
@@ -30,9 +31,10 @@ class Overloaded(Unavailable):
 class ReadPool(Protocol):
     """Whoever has single statements read."""
 
-    async def fetch(self, sql: str, values: Values, share: Hashable | None = None) -> Row:
+    async def fetch(self, sql: str, values: Values, share: Hashable | None = None, role: str = READER) -> Row:
         """The one row of a statement, its values in the driver's own forms and in the order of their places; text is UTF-8.
 
+        `role` is the readers' role of PostgreSQL that reads; the same `share` always comes with the same one.
         A read that still waits takes along others with the same statement, values and `share`; one that has begun never
         does. Raises Overloaded, Unavailable for a database that is gone or a statement that takes too long, and the
         driver's own errors for a statement that it does not take.
@@ -47,11 +49,12 @@ class ReadPool(Protocol):
 class Read:
     """One read that waits or is at work, with the callers who want its answer."""
 
-    __slots__ = ("callers", "key", "sql", "values")
+    __slots__ = ("callers", "key", "role", "sql", "values")
 
-    def __init__(self, sql: str, values: Values, key: Hashable | None) -> None:
+    def __init__(self, sql: str, values: Values, key: Hashable | None, role: str = READER) -> None:
         self.sql = sql
         self.values = values
+        self.role = role
         self.key = key
         self.callers: list[asyncio.Future[Any]] = []
 
