@@ -27,9 +27,10 @@ from api.operations.requests import Observed
 from api.rates import Rates
 from api.reads.answering import Answering
 from api.responses import broken, refusal, refuse
-from api.schema import schema
+from api.schema import graphql_schema, schema
 from api.settings import Settings
 from api.storage import open_database
+from api.trusted import NONE, Trusted, read_manifest
 from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
 from domain import consent
@@ -74,7 +75,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         jobs = Jobs(database, notary, library, settings)
 
         callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
-        endpoint = Endpoint(schema, callers, settings, answering_of(database))
+        trusted = _trusted(settings)
+        endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await jobs.start()
@@ -97,10 +99,16 @@ def _check_ledger_key(settings: Settings) -> None:
         raise Invalid(OWN_LEDGER_KEY, ("SORTIE_LEDGER_KEY_FILE",))
 
 
-def answering_of(database: Database) -> Answers | None:
-    """Who answers queries by one statement each."""
-    graphql = schema._schema  # noqa: SLF001 - Strawberry has no other way in
-    return Answering(graphql, database, Documents(graphql))
+def _trusted(settings: Settings) -> Trusted:
+    """The documents of the manifest that is named; a manifest that this release cannot serve stops the start."""
+    if settings.trusted_documents is None:
+        return NONE
+    return Trusted(read_manifest(settings.trusted_documents, graphql_schema), settings.trusted_only)
+
+
+def answering_of(database: Database, trusted: Trusted = NONE) -> Answers | None:
+    """Who answers operations by one statement each."""
+    return Answering(graphql_schema, database, Documents(graphql_schema, tuple(trusted.texts.values())))
 
 
 def _application(routes: list[BaseRoute], endpoint: Endpoint, settings: Settings) -> ASGIApp:

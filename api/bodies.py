@@ -1,7 +1,6 @@
 """One GraphQL request as it comes in over HTTP: read up to a size and within a time, and taken strictly."""
 
 import asyncio
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +11,22 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.trusted import NONE, Trusted, hash_of
 from domain.kernel import ErrorCode, Text
 
 JSON, RESPONSE_JSON, EVENTS = "application/json", "application/graphql-response+json", "text/event-stream"
 CLOSE = {"Connection": "close"}
 TOO_SLOW = Text("请求正文没有按时到达", "the body did not come in time")
-FIELDS = frozenset({"query", "variables", "operationName", "extensions", "id"})
+NAMING = frozenset({"documentId", "id", "extensions"})
+"""The fields of a request by which a document may be named."""
+UNKNOWN = Text(
+    "PersistedQueryNotFound：未登记的查询，请发送全文",
+    "PersistedQueryNotFound: this query is not registered, send its text",
+)
+NOT_TRUSTED = Text(
+    "本服务只执行已登记的文档，请用 documentId 指定", "only registered documents are taken here: name one by documentId"
+)
+FIELDS = frozenset({"query", "variables", "operationName", "extensions", "documentId", "id"})
 
 
 class Refused(Exception):
@@ -119,17 +128,17 @@ def too_large(most_bytes: int) -> Refused:
     return Refused(413, ErrorCode.INVALID, words, CLOSE)
 
 
-async def read(request: Request, most_bytes: int) -> Asked:
+async def read(request: Request, most_bytes: int, trusted: Trusted = NONE) -> Asked:
     """What a request asks.
 
     Raises Refused: 400 for what is no such request, 413 for a body that says itself too large, 415 for another content type,
     charset or encoding; and what `Bounded` raises.
     """
     if request.method == "GET":
-        return taken(_from_query(request))
+        return taken(_from_query(request), trusted)
     _check_headers(request, most_bytes)
     try:
-        return taken(orjson.loads(await request.body()))
+        return taken(orjson.loads(await request.body()), trusted)
     except ClientDisconnect as error:
         raise _invalid("连接已断开", "the connection is gone") from error
     except orjson.JSONDecodeError as error:
@@ -170,17 +179,19 @@ def _check_headers(request: Request, most_bytes: int) -> None:
         raise _invalid("正文必须是 UTF-8", "the body must be UTF-8", 415)
 
 
-def taken(found: Any) -> Asked:
-    """A request's parameters, checked.
+def taken(found: Any, trusted: Trusted = NONE) -> Asked:
+    """A request's parameters, checked; a document that is named by its id is the trusted one.
 
-    Raises Refused (400) for a batch, a query that is no text, variables or extensions that are no object, a persisted query.
+    Raises Refused: 400 for a batch, a query that is no text, variables or extensions that are no object, an id that is not known;
+    403 for a document that is not trusted where only those are taken.
     """
     if isinstance(found, list):
         raise _invalid("不支持批量请求", "batches are not taken: send one operation")
     if not isinstance(found, dict):
         raise _invalid("请求正文应为一个 JSON 对象", "the body should be one JSON object")
     query, name = found.get("query"), found.get("operationName")
-    _check_persisted(found, query)
+    if found.keys() & NAMING:
+        query = _named(found, query, trusted)
     if not isinstance(query, str) or not query.strip():
         raise _invalid("缺少 query，或它不是文本", "there is no query, or it is no text")
     if name is not None and not isinstance(name, str):
@@ -188,19 +199,35 @@ def taken(found: Any) -> Asked:
     for part in ("variables", "extensions"):
         if not isinstance(found.get(part), dict | None):
             raise _invalid(f"{part} 必须是 JSON 对象", f"{part} must be a JSON object")
+    if not trusted.takes(query):
+        raise Refused(403, ErrorCode.FORBIDDEN, NOT_TRUSTED)
     return Asked(query, found.get("variables") or {}, name or None)
 
 
-def _check_persisted(found: dict[str, Any], query: object) -> None:
-    """Nothing is stored under a hash: one that comes alone is unknown, one that comes with a query must be its own."""
+def _named(found: dict[str, Any], query: object, trusted: Trusted) -> object:
+    """The document of a request that may name it: by `documentId`, as Relay does by `id`, or by Apollo's persistedQuery.
+
+    Nothing is stored under a hash that a client sends: one that is not in the manifest is unknown, and one that comes with a
+    query must be its own.
+    """
     extensions = found.get("extensions")
     persisted = extensions.get("persistedQuery") if isinstance(extensions, dict) else None
-    if persisted is None and "id" not in found:
-        return
     told = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
-    own = hashlib.sha256(query.encode("utf-8", "replace")).hexdigest() if isinstance(query, str) else ""
-    if not isinstance(told, str) or not hmac.compare_digest(told.lower().encode(), own.encode()):
+    given = [found[name] for name in ("documentId", "id") if found.get(name) is not None]
+    if persisted is not None and isinstance(query, str):
+        own = hash_of(query)
+        if not isinstance(told, str) or not hmac.compare_digest(told.lower().encode(), own.encode()):
+            raise _invalid(UNKNOWN.zh, UNKNOWN.en)
+    elif persisted is not None:
+        given.append(told)
+    if not given:
+        return query
+    if len(given) > 1 or query is not None:
         raise _invalid(
-            "PersistedQueryNotFound：未登记的查询，请发送全文",
-            "PersistedQueryNotFound: this query is not registered, send its text",
+            "文档只能用一种方式指定：query、documentId、id 或 persistedQuery",
+            "name a document in one way: query, documentId, id or persistedQuery",
         )
+    text = trusted.text_of(given[0]) if isinstance(given[0], str) else None
+    if text is None:
+        raise _invalid(UNKNOWN.zh, UNKNOWN.en)
+    return text

@@ -1,6 +1,6 @@
 """What is known of documents by their text: each is parsed, measured and validated once, whichever path answers it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,19 +70,25 @@ class Document:
 
 
 class Documents:
-    """The documents of one schema, the least recently used forgotten first."""
+    """The documents of one schema, the least recently used forgotten first; trusted ones are known from the start and stay."""
 
-    def __init__(self, schema: GraphQLSchema) -> None:
+    def __init__(self, schema: GraphQLSchema, trusted: Collection[str] = ()) -> None:
         self._schema = schema
         self._known: Kept[Document] = Kept(KEPT_DOCUMENTS)
+        self._trusted = frozenset(trusted)
+        self._staying: dict[Hashable, Document] = {}
+        for text in trusted:
+            self.find(text, None, Limits())
 
     def find(self, text: str, operation_name: str | None, limits: Limits) -> Document | None:
         """The operation of that name in a text; None for a text that cannot be parsed within the caller's limits."""
         key = (text, operation_name, limits.tokens)
-        known = self._known.find(key)
+        known = self._known.find(key) or self._staying.get(key)
         if known is not None:
             return known
         made = self._made(text, operation_name, limits)
+        if made is not None and made.operation is not None and text in self._trusted:
+            return self._staying.setdefault(key, made)
         return made if made is None or len(text) > KEPT_CHARACTERS else self._known.keep(key, made)
 
     def _made(self, text: str, name: str | None, limits: Limits) -> Document | None:

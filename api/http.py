@@ -31,6 +31,7 @@ from api.responses import GONE, SAFE, Answered, executed, refusal, refused
 from api.settings import Settings
 from api.sockets import SOCKET_OPERATIONS, SocketHandler, close_after, in_time
 from api.standing import Standing, StandingChanged
+from api.trusted import NONE, Trusted
 from domain.kernel import ErrorCode, SalesError, Text
 
 IDE = Path(__file__).parent / "ide"
@@ -82,8 +83,8 @@ class Endpoint(GraphQL[Any, None]):
     stream_transport_classes_by_protocol = {GRAPHQL_SSE_PROTOCOL: EventStream}  # noqa: RUF012 - declared so above us
 
     def __init__(
-        self, schema: BaseSchema, callers: Callers, settings: Settings, answers: Answers | None = None
-    ) -> None:
+        self, schema: BaseSchema, callers: Callers, settings: Settings, answers: Answers | None = None, trusted: Trusted = NONE,
+    ) -> None:  # fmt: skip
         self._ide = not settings.production
         super().__init__(
             schema,
@@ -96,6 +97,7 @@ class Endpoint(GraphQL[Any, None]):
         self._callers = callers
         self._settings = settings
         self._answers = answers
+        self.trusted = trusted
         self._traced = traced()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +126,7 @@ class Endpoint(GraphQL[Any, None]):
                 IDE / "page.html", headers={**SAFE, "Content-Security-Policy": PAGE_POLICY, "X-Frame-Options": "DENY"}
             )
         wanted = media_type(request.headers.get("accept"))
-        asked = await read(request, self._settings.body_bytes)
+        asked = await read(request, self._settings.body_bytes, self.trusted)
         if wanted == EVENTS:
             return await self._stream(request, asked)
         async with Patience(request.receive, self._settings.body_seconds) as patience:
@@ -140,7 +142,7 @@ class Endpoint(GraphQL[Any, None]):
         return (
             self._ide
             and request.method == "GET"
-            and "query" not in request.query_params
+            and not request.query_params.keys() & {"query", "documentId", "id", "extensions"}
             and "text/html" in request.headers.get("accept", "")
         )
 
@@ -213,7 +215,7 @@ class Endpoint(GraphQL[Any, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Any:
         """For a socket, what its operations need to make their contexts."""
         caller = _caller(request)
-        return {"caller": caller, "language": preferred_language(caller.languages)}
+        return {"caller": caller, "language": preferred_language(caller.languages), "trusted": self.trusted}
 
     async def on_ws_connect(self, context: Any) -> UnsetType | dict[str, object] | None:
         """Admit a socket by the Authorization of its first message, or of its handshake, until that ends."""

@@ -99,8 +99,8 @@ class Lane:
         try:
             found = orjson.loads(body)
         except orjson.JSONDecodeError:
-            return await read(Request(scope, _again(body)), self._settings.body_bytes)
-        return taken(found)
+            return await read(Request(scope, _again(body)), self._settings.body_bytes, self._endpoint.trusted)
+        return taken(found, self._endpoint.trusted)
 
 
 def _first(scope: Scope) -> dict[bytes, bytes]:

@@ -141,3 +141,5 @@ def build_schema() -> SortieSchema:
 
 
 schema = build_schema()
+graphql_schema = schema._schema  # noqa: SLF001 - Strawberry has no other way in
+"""The same as graphql-core has it, for what reads documents without executing them."""

@@ -90,10 +90,12 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     anonymous_limits: Limits = ANONYMOUS
     role_limits: dict[Role, Limits] = {}
+    trusted_documents: Path | None = None
+    trusted_only: bool = False
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     answers_per_hour: Annotated[int, Field(ge=1)] | None = None
 
-    @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file")
+    @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file", "trusted_documents")
     @classmethod
     def _whole_path(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -138,6 +140,8 @@ class Settings(BaseSettings):
             raise ValueError("SORTIE_TOKEN_ISSUER, SORTIE_TOKEN_AUDIENCE and SORTIE_TOKEN_JWKS_URL come together")
         if bool(self.oidc_issuer) != bool(self.oidc_client_id):
             raise ValueError("SORTIE_OIDC_ISSUER and SORTIE_OIDC_CLIENT_ID come together")
+        if self.trusted_only and self.trusted_documents is None:
+            raise ValueError("SORTIE_TRUSTED_ONLY needs SORTIE_TRUSTED_DOCUMENTS: the manifest of what is taken")
         return self
 
     @model_validator(mode="after")

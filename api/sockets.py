@@ -51,7 +51,8 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Any, None]):
 
     def _refusal(self, message: dict[str, Any]) -> GraphQLError | None:
         try:
-            taken(message["payload"])
+            # The library knows texts alone.
+            message["payload"]["query"] = taken(message["payload"], self.context["trusted"]).query
         except Refused as refused:
             words = refused.text.words(self.context["language"])
             return GraphQLError(words, extensions={"code": refused.code.value})
