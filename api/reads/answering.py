@@ -99,9 +99,10 @@ class Answering:
         """
         document = self._document(asked, context, queries_only=queries_only)
         known = None if document is None else remembered(document, self._schema)
-        variables = None if known is None else known.coerced(asked.variables)
-        if document is None or known is None or variables is None:
+        taken = None if known is None else known.coerced(asked.variables)
+        if document is None or known is None or taken is None:
             return None
+        variables, given = taken
         key = self._key(known, variables, context)
         plan = known.plans.get(key) or known.keep(key, self._made(document, asked.variables, context))
         if isinstance(plan, Plan):
@@ -113,7 +114,10 @@ class Answering:
             )
         if isinstance(plan, Steps):
             asking = Asking(variables, context, self._reader(context.reader).who)
-            return await self._changed(plan, document, asking, asked.variables, standing)
+            operation: Any = document.operation
+            if given is None:
+                given = get_variable_values(self._schema, operation.variable_definitions or (), dict(asked.variables))
+            return await self._changed(plan, document, asking, given, standing)
         return None
 
     def _document(self, asked: Asked, context: Context, *, queries_only: bool) -> Document | None:
@@ -140,8 +144,8 @@ class Answering:
         if document is None or document.operation is None:
             return "document"
         known = remembered(document, self._schema)
-        variables = known.coerced(asked.variables)
-        plan = known.plans.get(self._key(known, variables or {}, context))
+        taken = known.coerced(asked.variables)
+        plan = known.plans.get(self._key(known, taken[0] if taken else {}, context))
         return plan.field if isinstance(plan, Uncompiled) else None
 
     def _reader(self, actor: Actor) -> "_Reader":
@@ -229,7 +233,7 @@ class Answering:
     # ---- changing ------------------------------------------------------------------------------------------------
 
     async def _changed(
-        self, steps: Steps, document: Document, asking: Asking, raw: Mapping[str, Any], standing: Standing | None
+        self, steps: Steps, document: Document, asking: Asking, variables: Any, standing: Standing | None
     ) -> bytes | None:
         """Execute each root in its turn, and read what its payload selects before the next."""
         context = asking.context
@@ -242,8 +246,6 @@ class Answering:
                 )
             )[0] != standing.epoch:
                 raise StandingChanged
-        operation: Any = document.operation
-        variables: Any = get_variable_values(self._schema, operation.variable_definitions or (), dict(raw))
         context.changes = True
         parts: dict[str, bytes] = {}
         errors: list[GraphQLError] = []
@@ -342,15 +344,15 @@ class Remembered:
             del self.plans[next(iter(self.plans))]
         return plan
 
-    def coerced(self, raw: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The variables' values; None where they cannot be taken, which the resolvers tell."""
+    def coerced(self, raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any] | None:
+        """The variables' values, and as GraphQL keeps them where it was asked; None where they cannot be taken: the resolvers tell."""
         plain = self._plain(raw)
         if plain is not None:
-            return plain
+            return plain, None
         found = get_variable_values(self._schema, self._definitions, dict(raw))
         if isinstance(found, list) or next(unfit_text(raw), None) is not None:
             return None
-        return found.coerced
+        return found.coerced, found
 
 
 def remembered(document: Document, schema: GraphQLSchema) -> Remembered:

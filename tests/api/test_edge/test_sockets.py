@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.context import Context
 from api.sockets import SOCKET_OPERATIONS, SocketHandler, in_time
+from api.trusted import NONE
 from domain.kernel import Database, Language
 from tests.api.test_edge.conftest import Edge
 from tests.installation import Home, running
@@ -202,7 +203,7 @@ def test_a_stream_by_get_never_changes(edge: Edge) -> None:
 def test_so_many_operations_and_no_more_at_once() -> None:
     """Counted by the handler itself, since no operation here lasts long enough to fill a socket."""
     handler = object.__new__(SocketHandler)
-    handler.context = {"language": Language.ZH}
+    handler.context = {"language": Language.ZH, "trusted": NONE}
     handler.operations = {str(number): cast("Any", None) for number in range(SOCKET_OPERATIONS)}
     refused = handler._refusal(SUBSCRIBE | {"id": "new"})
     assert refused is not None
