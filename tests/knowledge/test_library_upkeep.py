@@ -213,9 +213,10 @@ async def test_searches_while_entries_change_see_whole_versions(shelf: Shelf) ->
     done = asyncio.Event()
     wrong: list[Any] = []
     seen: set[int] = set()
+    rounds = 0
 
     async def look() -> None:
-        nonlocal seen
+        nonlocal seen, rounds
         while not done.is_set():
             hits = [hit for hit in (await shelf.search("计数器")).hits if "版" in hit.passage]
             seen |= {hit.version for hit in hits}
@@ -224,9 +225,17 @@ async def test_searches_while_entries_change_see_whole_versions(shelf: Shelf) ->
             found = [each for each in await shelf.find("计数器", limit=9) if each.title == "计数器"]
             if [each.body for each in found] != [f"计数器第{'零一二三四五六'[each.version]}版" for each in found[:1]]:
                 wrong.append(found)
+            rounds += 1
+
+    async def looked() -> None:
+        """A search has ended since."""
+        before = rounds
+        while rounds == before:  # noqa: ASYNC110 - the searches wait for nobody
+            await asyncio.sleep(0)
 
     searching = [asyncio.create_task(look()) for _ in range(3)]
     for number in "二三四五六":
+        await looked()
         await shelf.revise("计数", body=f"计数器第{number}版")
     done.set()
     await asyncio.gather(*searching)
