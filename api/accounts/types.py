@@ -74,11 +74,11 @@ enum(
 
 
 def _like_accounts(scope: Scope) -> Select[Any]:
-    return scope.within(accounts.same_accounts(scope.actor, scope.below))
+    return accounts.same_accounts(scope.actor, scope.below, scope.within)
 
 
 def _like_contacts(scope: Scope) -> Select[Any]:
-    return scope.within(accounts.same_contacts(scope.actor, scope.below))
+    return accounts.same_contacts(scope.actor, scope.below, scope.within)
 
 
 @node(

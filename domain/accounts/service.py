@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from domain import custom_fields, people
@@ -281,34 +281,49 @@ async def answers_for(uow: UnitOfWork, account: Account) -> bool:
 
 Below = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 """Gives the condition on a column that it holds the id of one of the records asked about."""
+Within = Callable[[Select[Any]], Select[Any]]
+"""Has a statement look at the records asked about where it stands among others."""
 
 
-def same_accounts(actor: Actor, below: Below) -> Select[Any]:
+def same_accounts(actor: Actor, below: Below, within: Within = lambda statement: statement) -> Select[Any]:
     """From accounts (`parent`) to the others (`other`) that the actor sees and that may be the same: by name, legal form aside, or by domain."""
-    one, other = Account.__table__.alias(), Account.__table__.alias()
+    first, second = Account.__table__.alias(), Account.__table__.alias()
     # Accounts from before names had keys are found by their names.
-    same = or_(
-        and_(other.c.name_key == one.c.name_key, one.c.name_key != ""),
-        other.c.domain == one.c.domain,
-        other.c.name == one.c.name,
+    ways = (
+        and_(second.c.name_key == first.c.name_key, first.c.name_key != ""),
+        second.c.domain == first.c.domain,
+        second.c.name == first.c.name,
     )
-    return select(one.c.id.label("parent"), other.c.id.label("other")).where(
-        below(one.c.id), one.c.id != other.c.id, same, rows_visible(Account, actor, other)
-    )
+    return _pairs(
+        Account, actor, within,
+        *(select(first.c.id.label("parent"), second.c.id.label("other")).where(below(first.c.id), way) for way in ways),
+    )  # fmt: skip
 
 
-def same_contacts(actor: Actor, below: Below) -> Select[Any]:
+def same_contacts(actor: Actor, below: Below, within: Within = lambda statement: statement) -> Select[Any]:
     """From contacts (`parent`) to the others (`other`) that the actor sees and that may be the same: by an address, or by name at one account."""
-    one, other = Contact.__table__.alias(), Contact.__table__.alias()
     point, like = ContactPoint.__table__.alias(), ContactPoint.__table__.alias()
+    first, second = Contact.__table__.alias(), Contact.__table__.alias()
     calls = (Channel.PHONE, Channel.SMS)
     kin = or_(like.c.channel == point.c.channel, and_(like.c.channel.in_(calls), point.c.channel.in_(calls)))
-    reached = select(like.c.contact_id).where(
-        point.c.contact_id == one.c.id, like.c.match_key == point.c.match_key, kin
+    by_address = select(point.c.contact_id.label("parent"), like.c.contact_id.label("other")).where(
+        below(point.c.contact_id), like.c.match_key == point.c.match_key, kin
     )
-    same = and_(other.c.account_id == one.c.account_id, func.lower(other.c.name) == func.lower(one.c.name))
-    return (
-        select(one.c.id.label("parent"), other.c.id.label("other"))
-        .where(below(one.c.id), one.c.id != other.c.id, one.c.erased_at.is_(None), other.c.erased_at.is_(None))
-        .where(or_(other.c.id.in_(reached.correlate(one)), same), rows_visible(Contact, actor, other))
+    by_name = select(first.c.id, second.c.id).where(
+        below(first.c.id),
+        second.c.account_id == first.c.account_id,
+        func.lower(second.c.name) == func.lower(first.c.name),
+    )
+    return _pairs(Contact, actor, within, by_address, by_name)
+
+
+def _pairs(model: type[Account | Contact], actor: Actor, within: Within, *ways: Select[Any]) -> Select[Any]:
+    """The pairs that one of the ways leads to. Each has an index; where one condition says either, the whole table is looked at."""
+    pairs = union(*map(within, ways)).subquery()
+    one, other = model.__table__.alias(), model.__table__.alias()
+    erased = [side.c.erased_at.is_(None) for side in (one, other) if "erased_at" in side.c]
+    return within(
+        select(pairs.c.parent, pairs.c.other)
+        .where(one.c.id == pairs.c.parent, other.c.id == pairs.c.other, pairs.c.parent != pairs.c.other)
+        .where(*erased, rows_visible(model, actor, other))
     )
