@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
 from api.callers import Callers
-from api.documents import Documents
 from api.http import Answers, Endpoint, ide_file
 from api.jobs import Jobs
 from api.lane import Lane
@@ -108,7 +107,8 @@ def _trusted(settings: Settings) -> Trusted:
 
 def answering_of(database: Database, trusted: Trusted = NONE) -> Answers | None:
     """Who answers operations by one statement each."""
-    return Answering(graphql_schema, database, Documents(graphql_schema, tuple(trusted.texts.values())))
+    schema.documents.trust(trusted.texts.values())
+    return Answering(graphql_schema, database, schema.documents)
 
 
 def _application(routes: list[BaseRoute], endpoint: Endpoint, settings: Settings) -> ASGIApp:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -24,13 +24,9 @@ from graphql import (
     get_named_type,
     is_composite_type,
     is_list_type,
-    specified_rules,
-    validate,
 )
 from graphql.type import GraphQLField, get_nullable_type
 from pydantic import BaseModel, ConfigDict, Field
-from strawberry.extensions import SchemaExtension
-from strawberry.types.graphql import OperationType
 
 from domain.kernel import ErrorCode, Language, Text
 
@@ -286,94 +282,3 @@ class Kept(Generic[V]):
         """The value of a key, made if it is not there."""
         known = self.find(key)
         return self.keep(key, make()) if known is None else known
-
-
-class Limited(SchemaExtension):
-    """Parses, measures and validates each document once, holds it to the caller's limits, and echoes its cost."""
-
-    _documents: Kept[DocumentNode] = Kept(KEPT_DOCUMENTS)
-    _verdicts: Kept[list[GraphQLError]] = Kept(KEPT_DOCUMENTS)
-    _sizes: Kept[frozenset[str]] = Kept(KEPT_DOCUMENTS)
-    _measures: Kept[Measure] = Kept(KEPT_DOCUMENTS)
-    _cost: int | None = None
-
-    def on_parse(self) -> Iterator[None]:
-        """Take the remembered document, or have it parsed up to the caller's number of tokens."""
-        running = self.execution_context
-        text, tokens = running.query or "", running.context.limits.tokens
-        known = self._documents.find((text, tokens))
-        if running.graphql_document is None and known is not None:
-            running.graphql_document = known
-        elif nesting(text) > NESTING:
-            words = TOO_NESTED.words(running.context.language).format(limit=NESTING)
-            raise GraphQLError(words, extensions={"code": ErrorCode.TOO_COSTLY.value})
-        else:
-            running.parse_options["max_tokens"] = tokens
-        yield
-        if (
-            known is None
-            and running.graphql_document is not None
-            and len(text) <= KEPT_CHARACTERS
-            and not running.pre_execution_errors
-        ):
-            self._documents.keep((text, tokens), running.graphql_document)
-
-    def on_validate(self) -> Iterator[None]:
-        """Measure before anything else looks at the document: validation itself is not linear."""
-        running = self.execution_context
-        document, context = running.graphql_document, running.context
-        if document is not None and running.pre_execution_errors is None:
-            context.changes = running.operation_type is OperationType.MUTATION
-            if running.operation_type is OperationType.SUBSCRIPTION and context.timer is not None:
-                context.timer.reschedule(None)
-            measure = self._measured(document)
-            self._cost = measure.cost
-            excess = first_excess(measure, context.limits, context.language, signed_in=context.actor is not None)
-            running.pre_execution_errors = [excess] if excess else list(self._validated(document))
-        yield
-
-    def _measured(self, document: DocumentNode) -> Measure:
-        running = self.execution_context
-        schema, variables = running.schema._schema, running.variables or {}  # noqa: SLF001 - Strawberry has no other way in
-        operation = next(
-            definition
-            for definition in document.definitions
-            if isinstance(definition, OperationDefinitionNode)
-            and (
-                running.operation_name is None or (definition.name and definition.name.value == running.operation_name)
-            )
-        )
-
-        def measure() -> Measure:
-            return Measuring(schema, document, variables).operation(operation)
-
-        text = running.query
-        if not text or len(text) > KEPT_CHARACTERS:
-            return measure()
-        key = (text, running.operation_name)
-        names = self._sizes.get(key, lambda: measure().sizes)
-        values = tuple((name, variables.get(name)) for name in sorted(names))
-        if not all(isinstance(value, int | float | None) for _, value in values):
-            return measure()
-        return self._measures.get((key, values), measure)
-
-    def _validated(self, document: DocumentNode) -> list[GraphQLError]:
-        running = self.execution_context
-        schema = running.schema._schema  # noqa: SLF001 - Strawberry has no other way in
-
-        def judge() -> list[GraphQLError]:
-            return validate(schema, document, specified_rules, max_errors=VALIDATION_ERRORS)[:VALIDATION_ERRORS]
-
-        if not running.query or len(running.query) > KEPT_CHARACTERS:
-            return judge()
-        # Errors are told in the reader's words, in place: each caller gets errors of their own.
-        return [
-            GraphQLError(error.message, error.nodes, extensions=error.extensions)
-            for error in self._verdicts.get(running.query, judge)
-        ]
-
-    def get_results(self) -> dict[str, Any]:
-        """The cost of the operation and what the caller may ask for."""
-        if self._cost is None:
-            return {}
-        return {"cost": {"requested": self._cost, "limit": self.execution_context.context.limits.cost}}

@@ -1,6 +1,7 @@
 """The schema: every room's part put together, guarded at the roots."""
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import strawberry
@@ -19,11 +20,11 @@ from api.context import Context
 from api.custom_fields import CustomFieldMutations, CustomFieldQueries
 from api.deal_mutations import DealMutations
 from api.deals import DealQueries
+from api.documents import Documents, Limited
 from api.errors import FitText, report
 from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.lead_mutations import LeadMutations
 from api.leads import LeadQueries
-from api.limits import Limited
 from api.operations.graphql import Observed
 from api.people import PeopleQueries
 from api.people_mutations import PeopleMutations
@@ -81,7 +82,12 @@ class Mutation(
 
 
 class SortieSchema(strawberry.Schema):
-    """The schema, with errors told to readers in one way."""
+    """The schema, with errors told to readers in one way, and with what is known of documents."""
+
+    @cached_property
+    def documents(self) -> Documents:
+        """What is known of the documents that came."""
+        return Documents(self._schema)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Give every error its code and words, in place."""

@@ -126,7 +126,7 @@ class Answering:
         if actor is None or actor.unrestricted:
             return None
         document = self._documents.find(asked.query, asked.operation_name, context.limits)
-        if document is None or document.errors or document.operation is None:
+        if document.operation is None or not document.is_sound(context.limits):
             return None
         kind = document.operation.operation
         if kind is OperationType.QUERY:
@@ -141,7 +141,7 @@ class Answering:
     def why_not(self, asked: Asked, context: Context) -> str | None:
         """The field for which the resolvers answer an operation that was asked before; None for one that has a plan."""
         document = self._documents.find(asked.query, asked.operation_name, context.limits)
-        if document is None or document.operation is None:
+        if document.operation is None:
             return "document"
         known = remembered(document, self._schema)
         taken = known.coerced(asked.variables)

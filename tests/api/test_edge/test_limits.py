@@ -1,6 +1,5 @@
 """What one operation may ask for, measured in linear time, whoever asks."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,10 +7,10 @@ import httpx2
 import pytest
 from graphql import OperationDefinitionNode, get_introspection_query, parse
 
-from api.limits import ANONYMOUS, Limits, Measure, Measuring, nesting
+from api.limits import ANONYMOUS, KEPT_DOCUMENTS, Limits, Measure, Measuring, nesting
 from api.schema import schema
 from api.settings import Settings
-from domain.kernel import Actor, ActorKind, Reach, Role
+from domain.kernel import Actor, ActorKind, Language, Reach, Role
 from tests.api.conftest import Ask, Company
 from tests.api.test_edge.conftest import Edge
 from tests.installation import Home, running
@@ -159,10 +158,17 @@ def test_a_page_size_and_a_time_are_limits_too(
 
 
 async def test_a_thousand_different_documents_leave_a_bounded_memory(ask: Ask) -> None:
-    from api.limits import KEPT_DOCUMENTS, Limited
 
     for number in range(KEPT_DOCUMENTS + 50):
         await ask(f"{{a{number}: __typename}}", None)
-    kept = (Limited._documents, Limited._verdicts, Limited._sizes, Limited._measures)
-    assert all(len(memory) <= KEPT_DOCUMENTS for memory in kept)
-    await asyncio.sleep(0)
+    assert len(schema.documents._known) == KEPT_DOCUMENTS
+
+
+async def test_what_is_wrong_with_a_document_is_found_once_and_told_to_each_in_their_words(ask: Ask) -> None:
+
+    nested = "{" * 250 + "a" + "}" * 250
+    for text in ("{", "{nothing}", nested, "query A{__typename} query B{__typename}"):
+        told = [await ask(text, None, language=language) for language in (Language.ZH, Language.EN, Language.ZH)]
+        assert told[0].errors == told[2].errors, text
+        assert schema.documents.find(text, None, ANONYMOUS) is schema.documents.find(text, None, ANONYMOUS)
+    assert (await ask(nested, None)).errors != (await ask(nested, None, language=Language.EN)).errors

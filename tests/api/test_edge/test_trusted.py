@@ -184,7 +184,8 @@ def test_apollos_form_is_read(tmp_path: Path) -> None:
 
 
 def test_trusted_documents_are_never_forgotten() -> None:
-    documents = Documents(graphql_schema, (VIEWER,))
+    documents = Documents(graphql_schema)
+    documents.trust((VIEWER,))
     known = documents.find(VIEWER, None, Limits())
     for number in range(KEPT_DOCUMENTS + 10):
         documents.find(f"query Q{number} {{ viewer {{ id }} }}", None, Limits())
