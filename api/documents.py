@@ -12,6 +12,7 @@ from graphql import (
     GraphQLSchema,
     GraphQLSyntaxError,
     OperationDefinitionNode,
+    Source,
     parse,
     specified_rules,
     validate,
@@ -50,7 +51,7 @@ class Document:
     """Empty for a text that is no document, or too nested to be read as one."""
     operation: OperationDefinitionNode | None
     """The operation of that name; None where there is none, or where it is not clear which."""
-    refusal: GraphQLError | None = None
+    refusal: GraphQLSyntaxError | None = None
     """Why the text is no document; None for one whose brackets nest too deep."""
     plans: dict[str, Any] = field(default_factory=dict)
     """What is forgotten together with the document."""
@@ -146,7 +147,9 @@ class Limited(SchemaExtension):
         elif self._document.refusal is not None:
             # Errors are told in the reader's words, in place: each caller gets errors of their own.
             known = self._document.refusal
-            raise GraphQLError(known.message, source=known.source, positions=known.positions)
+            raise GraphQLSyntaxError(
+                Source(running.query or ""), next(iter(known.positions or ()), 0), known.description
+            )
         else:
             words = TOO_NESTED.words(running.context.language).format(limit=NESTING)
             raise GraphQLError(words, extensions={"code": ErrorCode.TOO_COSTLY.value})
