@@ -12,7 +12,6 @@ from graphql import (
     GraphQLSchema,
     GraphQLSyntaxError,
     OperationDefinitionNode,
-    Source,
     parse,
     specified_rules,
     validate,
@@ -51,8 +50,6 @@ class Document:
     """Empty for a text that is no document, or too nested to be read as one."""
     operation: OperationDefinitionNode | None
     """The operation of that name; None where there is none, or where it is not clear which."""
-    refusal: GraphQLSyntaxError | None = None
-    """Why the text is no document; None for one whose brackets nest too deep."""
     plans: dict[str, Any] = field(default_factory=dict)
     """What is forgotten together with the document."""
     _measures: Kept[Measure] = field(default_factory=lambda: Kept(KEPT_MEASURES))
@@ -121,8 +118,8 @@ class Documents:
             return Document(text, name, self._schema, NOTHING, None)
         try:
             ast = parse(text, max_tokens=limits.tokens)
-        except GraphQLSyntaxError as error:
-            return Document(text, name, self._schema, NOTHING, None, error)
+        except GraphQLSyntaxError:
+            return Document(text, name, self._schema, NOTHING, None)
         found = [
             one
             for one in ast.definitions
@@ -141,18 +138,16 @@ class Limited(SchemaExtension):
         """Take what is known of the document; what is none is refused."""
         running = self.execution_context
         documents: Documents = running.schema.documents  # type: ignore[attr-defined]
-        self._document = documents.find(running.query or "", running.operation_name, running.context.limits)
+        text, context = running.query or "", running.context
+        self._document = documents.find(text, running.operation_name, context.limits)
         if self._document.ast is not NOTHING:
             running.graphql_document = self._document.ast
-        elif self._document.refusal is not None:
-            # Errors are told in the reader's words, in place: each caller gets errors of their own.
-            known = self._document.refusal
-            raise GraphQLSyntaxError(
-                Source(running.query or ""), next(iter(known.positions or ()), 0), known.description
-            )
-        else:
-            words = TOO_NESTED.words(running.context.language).format(limit=NESTING)
+        elif nesting(text) > NESTING:
+            words = TOO_NESTED.words(context.language).format(limit=NESTING)
             raise GraphQLError(words, extensions={"code": ErrorCode.TOO_COSTLY.value})
+        else:
+            # Strawberry meets the error where it began, and tells it in the way of each protocol.
+            running.parse_options["max_tokens"] = context.limits.tokens
         yield
 
     def on_validate(self) -> Iterator[None]:

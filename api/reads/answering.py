@@ -26,6 +26,7 @@ from api.reads.readers import ReaderShape, find_slot, reader_shape, stand_in
 from api.standing import Standing, StandingChanged
 from domain import people
 from domain.kernel import Actor, Database, ErrorCode, SalesError, Scope, WhoReads, who_reads
+from domain.kernel.read_pool import Together
 
 log = logging.getLogger("sortie.reads")
 
@@ -51,6 +52,8 @@ class Plan:
     limits: Limits
     tail: bytes
     """What follows the data: the operation's cost."""
+    together: Together | None = None
+    """The statement for several requests of one reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Uncompiled:
     field: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Reader:
     """What is known of one actor: their shape, and as whom row security knows them."""
 
@@ -106,12 +109,9 @@ class Answering:
         key = self._key(known, variables, context)
         plan = known.plans.get(key) or known.keep(key, self._made(document, asked.variables, context))
         if isinstance(plan, Plan):
-            return await self._asked(
-                plan,
-                Asking(variables, context, self._reader(context.reader).who),
-                standing,
-                lambda why: known.keep(key, Uncompiled(why)),
-            )
+            reader = self._reader(context.reader)
+            asking = Asking(variables, context, reader.who)
+            return await self._asked(plan, asking, reader, standing, lambda why: known.keep(key, Uncompiled(why)))
         if isinstance(plan, Steps):
             asking = Asking(variables, context, self._reader(context.reader).who)
             operation: Any = document.operation
@@ -194,24 +194,30 @@ class Answering:
         statement = select(*(text.label(f"text_{at}") for at, text in enumerate(texts)), *beside)
         if not self._database.embedded:
             made = [
-                func.set_config(name, sql.slot(("setting", name), _setting(at), Text()), literal_column("true"))
+                func.set_config(
+                    name, sql.slot(("setting", name), _setting(at), Text(), of_reader=True), literal_column("true")
+                )
                 for at, name in enumerate(who.names)
             ]
             said = select(*(one.label(f"setting_{at}") for at, one in enumerate(made))).offset(0).subquery("who")
             statement = statement.select_from(said).where(*(one.is_not(None) for one in said.c))
         written = sql.write(statement, find_slot, embedded=self._database.embedded)
         readers = [(key, _unpacker(rows)) for key, rows in beside_of.items()]
-        return Plan(written.sql, written.reads, who.role, finish, tuple(readers), tuple(refused), limits, tail)
+        return Plan(
+            written.sql, written.reads, who.role, finish, tuple(readers), tuple(refused), limits, tail, written.together
+        )
 
     # ---- asking --------------------------------------------------------------------------------------------------
 
     async def _asked(
-        self, plan: Plan, asking: Asking, standing: Standing | None, forget: Callable[[str], Any]
+        self, plan: Plan, asking: Asking, reader: _Reader, standing: Standing | None, forget: Callable[[str], Any]
     ) -> bytes | None:
         asking.session_id = None if standing is None else standing.session_id
+        # What one reader asks at the same time may be answered together, and never what two do.
+        share = (plan, reader, asking.session_id)
         try:
             values = tuple([read(asking) for read in plan.reads])
-            row = await self._database.reads.fetch(plan.sql, values, plan, plan.role)
+            row = await self._database.reads.fetch(plan.sql, values, share, plan.role, plan.together)
         except SalesError as error:
             if error.code is ErrorCode.INVALID:
                 return None
@@ -317,8 +323,8 @@ def _unpacker(rows: Select[Any]) -> Callable[[str], list[tuple[Any, ...]]]:
 
 
 _EPOCH = people.epoch_of(
-    sql.slot("user", lambda asking: asking.context.reader.user_id, Uuid()),
-    sql.slot("session", lambda asking: asking.session_id, Uuid()),
+    sql.slot("user", lambda asking: asking.context.reader.user_id, Uuid(), of_reader=True),
+    sql.slot("session", lambda asking: asking.session_id, Uuid(), of_reader=True),
 )
 """The epoch of the reader who may be here now, and null for one who may not: the statement proves what the edge remembers."""
 

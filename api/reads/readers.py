@@ -53,6 +53,6 @@ def find_slot(parameter: BindParameter[Any]) -> sql.Slot | None:
         return None
     place = number.int & 0xFFFF
     if place == 0:
-        return sql.Slot("user", lambda asking: asking.context.reader.user_id)
+        return sql.Slot("user", lambda asking: asking.context.reader.user_id, of_reader=True)
     reach, part = (place >> 8) - 1, PARTS[place & 0xFF]
-    return sql.Slot(place, lambda asking: sorted(getattr(asking.context.reader.reaches[reach], part)))
+    return sql.Slot(place, lambda asking: sorted(getattr(asking.context.reader.reaches[reach], part)), of_reader=True)

@@ -39,6 +39,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from domain.kernel import UtcDateTime
+from domain.kernel.read_pool import Together
 
 NOW = bindparam("sortie_now", type_=UtcDateTime(), required=True)
 """The instant of the request."""
@@ -54,11 +55,15 @@ class Slot:
 
     key: Hashable
     read: Callable[[Any], Any]
+    of_reader: bool = False
+    """Whether every request of one reader gives the same value."""
 
 
-def slot(key: Hashable, read: Callable[[Any], Any], kind: TypeEngine[Any]) -> BindParameter[Any]:
+def slot(
+    key: Hashable, read: Callable[[Any], Any], kind: TypeEngine[Any], *, of_reader: bool = False
+) -> BindParameter[Any]:
     """A parameter that requests fill; equal keys are one parameter."""
-    return bindparam(None, Slot(key, read), type_=kind, unique=True)
+    return bindparam(None, Slot(key, read, of_reader), type_=kind, unique=True)
 
 
 FindSlot = Callable[[BindParameter[Any]], Slot | None]
@@ -88,7 +93,7 @@ class _Written(SQLCompiler):
 
 class _PostgreSQLWritten(_Written, PGCompiler_asyncpg):
     def place(self, number: int, kind: TypeEngine[Any]) -> str:
-        return f"${number}::{self.dialect.type_compiler_instance.process(kind)}"
+        return self.dialect.place(number, self.dialect.type_compiler_instance.process(kind))  # type: ignore[attr-defined,no-any-return]
 
 
 class _SQLiteWritten(_Written, SQLiteCompiler):
@@ -113,6 +118,11 @@ class _PostgreSQL(PGDialect_asyncpg):
     statement_compiler = _PostgreSQLWritten
     _backslash_escapes = False
     supports_statement_cache = True
+    places: Mapping[int, str] | None = None
+    """What stands in the places of a statement, if not their own numbers."""
+
+    def place(self, number: int, kind: str) -> str:
+        return f"${number}::{kind}" if self.places is None else self.places[number]
 
 
 class _SQLite(SQLiteDialect_pysqlite):
@@ -126,6 +136,8 @@ class Written:
 
     sql: str
     reads: tuple[Callable[[Any], Any], ...]
+    together: Together | None = None
+    """The statement that answers several requests of one reader; None where each has to be asked for itself."""
 
 
 def write(statement: Select[Any], find_slot: FindSlot, *, embedded: bool) -> Written:
@@ -136,9 +148,28 @@ def write(statement: Select[Any], find_slot: FindSlot, *, embedded: bool) -> Wri
         # SQLite has no wall: what lies beyond it are the tables themselves.
         dialect.identifier_preparer.schema_for_object = lambda _table: None
     compiled: Any = statement.compile(dialect=dialect)
-    return Written(
-        _with_lookups(compiled), tuple(_filled(found, kind, dialect) for found, kind in compiled.places().values())
+    places = list(compiled.places().values())
+    together = None if embedded else _together(statement, dialect, places)
+    return Written(_with_lookups(compiled), tuple(_filled(found, kind, dialect) for found, kind in places), together)
+
+
+def _together(statement: Select[Any], dialect: Any, places: list[tuple[Slot, TypeEngine[Any]]]) -> Together | None:
+    """The statement beside a list of what each request has of its own; a list cannot be one of many there."""
+    own = [at for at, (found, _) in enumerate(places) if not found.of_reader]
+    shared = [at for at, (found, _) in enumerate(places) if found.of_reader]
+    kinds = [dialect.type_compiler_instance.process(kind) for _, kind in places]
+    if not own or any(kinds[at].endswith("[]") for at in own):
+        return None
+    dialect.places = {at + 1: f"each.own_{at}" for at in own} | {
+        at + 1: f"${number}::{kinds[at]}" for number, at in enumerate(shared, 1)
+    }
+    lists = ", ".join(f"${number}::{kinds[at]}[]" for number, at in enumerate(own, len(shared) + 1))
+    names = ", ".join(f"own_{at}" for at in own)
+    text = (
+        f"SELECT one.* FROM unnest({lists}) WITH ORDINALITY AS each ({names}, place), "
+        f"LATERAL ({statement.compile(dialect=dialect)}) AS one ORDER BY each.place"
     )
+    return Together(text, tuple(shared), tuple(own))
 
 
 def _with_lookups(compiled: Any) -> str:

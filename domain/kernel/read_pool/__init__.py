@@ -2,9 +2,9 @@
 
 from domain.kernel.read_pool.postgresql import PostgreSQLReads
 from domain.kernel.read_pool.sqlite import SQLiteReads
-from domain.kernel.read_pool.waiting import SECONDS, Overloaded, ReadPool
+from domain.kernel.read_pool.waiting import SECONDS, Overloaded, ReadPool, Together
 
-__all__ = ["Overloaded", "PostgreSQLReads", "ReadPool", "SQLiteReads", "open_reads"]
+__all__ = ["Overloaded", "PostgreSQLReads", "ReadPool", "SQLiteReads", "Together", "open_reads"]
 
 
 def open_reads(url: str, *, seconds: float = SECONDS) -> ReadPool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine, Hashable, Iterable
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -12,6 +12,8 @@ import asyncpg
 
 from domain.kernel.errors import Unavailable
 from domain.kernel.outages import GONE
+from domain.kernel.read_pool.lanes import AT_ONCE, Batch, Lane, Paces, Waiting
+from domain.kernel.read_pool.lanes import SECONDS as TOGETHER_SECONDS
 from domain.kernel.read_pool.seat import DRIVER_ERRORS, Seat, options_of
 from domain.kernel.read_pool.waiting import (
     GRACE_SECONDS,
@@ -21,6 +23,7 @@ from domain.kernel.read_pool.waiting import (
     Overloaded,
     Read,
     Row,
+    Together,
     Values,
     key_of,
 )
@@ -62,22 +65,152 @@ class PostgreSQLReads:
         self._free = list(self._seats)
         self._line: deque[_Lined] = deque()
         self._lined = 0
-        """How many wait, in the line or held."""
+        """How many wait, in the line, in a lane or held."""
         self._most = waiting
         self._equal: dict[Hashable, _Lined] = {}
         """The read that waits, by what equal ones have in common."""
         self._running: dict[Hashable, int] = {}
         """How many equal reads have a seat."""
         self._slow: dict[str, None] = {}
+        self._lanes: dict[Hashable, Lane] = {}
+        self._paces = Paces()
         self._tasks: set[asyncio.Task[None]] = set()
         self._home: list[Seat] | None = None
         """The seats that have come back since the pool began to close."""
 
-    async def fetch(self, sql: str, values: Values, share: Hashable | None = None, role: str = READER) -> Row:
+    async def fetch(
+        self,
+        sql: str,
+        values: Values,
+        share: Hashable | None = None,
+        role: str = READER,
+        together: Together | None = None,
+    ) -> Row:
         """The one row of a statement."""
+        if together is not None and self._paces.of(sql) < TOGETHER_SECONDS:
+            return await self._fetch_in_lane(sql, values, share, role, together)
         if self._free and (share is None or sql not in self._slow):
-            return await self._read(self._take(role), sql, values, role)
+            return (await self._read(self._take(role), sql, values, role))[0]
         return await self._fetch_in_turn(sql, values, key_of(sql, values, share), role)
+
+    # ---- lanes ---------------------------------------------------------------------------------------------------
+
+    async def _fetch_in_lane(self, sql: str, values: Values, share: Hashable, role: str, together: Together) -> Row:
+        lane = self._lanes.get(share)
+        if lane is None:
+            lane = self._lanes[share] = Lane()
+        if lane.running < AT_ONCE:
+            lane.running += 1
+        else:
+            found = await self._wait_in_lane(lane, values, share, role, sql, together)
+            if found is not None:
+                return found
+        try:
+            return (await self._read(await self._seat(role), sql, values, role))[0]
+        finally:
+            self._go_on(lane, share, role, sql, together)
+
+    async def _wait_in_lane(
+        self, lane: Lane, values: Values, share: Hashable, role: str, sql: str, together: Together
+    ) -> Row | None:
+        """The row that a statement for several found; None where the read has a place in the lane for itself."""
+        if self._lined >= self._most:
+            raise Overloaded
+        self._lined += 1
+        mine = Waiting(values)
+        lane.waiting.append(mine)
+        try:
+            return await mine.told
+        except asyncio.CancelledError:
+            batch = mine.batch
+            if batch is not None:
+                if batch.task is not None and all(one.told.done() for one in batch.reads):
+                    batch.task.cancel()
+            elif mine in lane.waiting:
+                lane.waiting.remove(mine)
+                self._lined -= 1
+            else:
+                # It was its turn in this moment.
+                self._go_on(lane, share, role, sql, together)
+            raise
+
+    def _go_on(self, lane: Lane, share: Hashable, role: str, sql: str, together: Together) -> None:
+        """A statement of a lane has ended: those who wait are next."""
+        if len(lane.waiting) > 1:
+            self._task(self._read_together(lane, share, role, sql, together))
+        elif lane.waiting:
+            self._lined -= 1
+            lane.waiting.popleft().told.set_result(None)
+        else:
+            lane.running -= 1
+            if not lane.running and self._lanes.get(share) is lane:
+                del self._lanes[share]
+
+    async def _read_together(self, lane: Lane, share: Hashable, role: str, sql: str, together: Together) -> None:
+        alone = list[Waiting]()
+        try:
+            error: Exception | None = None
+            try:
+                seat = await self._seat(role)
+            except Unavailable as gone:
+                error = gone
+            # Who came while a connection was waited for comes along.
+            batch = lane.take(self._paces.lots(sql), together)
+            self._lined -= len(batch.reads)
+            if error is not None:
+                _fail(batch.reads, error)
+                return
+            lots = batch.lots
+            if not lots:
+                self._give(seat)
+                return
+            batch.task = asyncio.current_task()
+            try:
+                batch.tell(
+                    await self._read(seat, sql, lots[0], role)
+                    if len(lots) == 1
+                    else await self._read(seat, together.sql, together.values(lots), role, of=sql, lots=len(lots))
+                )
+            except Unavailable as unavailable:
+                _fail(batch.reads, unavailable)
+            except Exception as refused:  # noqa: BLE001 - whatever it is, it is the callers'
+                if len(lots) == 1:
+                    _fail(batch.reads, refused)
+                else:
+                    alone = batch.reads
+        finally:
+            for one in alone:
+                # What is refused for the values of one of them is refused for nobody else's.
+                if not one.told.done():
+                    one.batch = Batch([one], together)
+                    one.batch.task = self._task(self._read_alone(one, sql, role))
+            self._go_on(lane, share, role, sql, together)
+
+    async def _read_alone(self, read: Waiting, sql: str, role: str) -> None:
+        try:
+            (row,) = await self._read(await self._seat(role), sql, read.values, role)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
+            _fail([read], error)
+        else:
+            if not read.told.done():
+                read.told.set_result(row)
+
+    async def _seat(self, role: str) -> Seat:
+        """A seat for whoever reads alone, when it is their turn."""
+        if self._free:
+            return self._take(role)
+        if self._home is not None:
+            raise Unavailable(GONE)
+        read = self._line_up(_Lined("", (), None, role, held=False))
+        mine = read.add_caller()
+        try:
+            found: Seat = await mine
+        except asyncio.CancelledError:
+            self._leave(read, mine)
+            raise
+        return found
+
+    # ---- the line ------------------------------------------------------------------------------------------------
 
     def _take(self, role: str) -> Seat:
         """A free seat, one in that role if there is one."""
@@ -94,7 +227,7 @@ class PostgreSQLReads:
             held = key in self._running
             if self._free and not held:
                 self._begin(key)
-                return await self._read(self._take(role), sql, values, role, key)
+                return (await self._read(self._take(role), sql, values, role, key))[0]
             read = self._line_up(_Lined(sql, values, key, role, held=held))
         mine = read.add_caller()
         try:
@@ -102,7 +235,7 @@ class PostgreSQLReads:
         except asyncio.CancelledError:
             self._leave(read, mine)
             raise
-        return await self._read(found, sql, values, role, key) if isinstance(found, Seat) else found
+        return (await self._read(found, sql, values, role, key))[0] if isinstance(found, Seat) else found
 
     def _line_up(self, read: _Lined) -> _Lined:
         if self._lined >= self._most:
@@ -166,12 +299,23 @@ class PostgreSQLReads:
             return
         read.begun = True
         try:
-            read.tell(await self._read(seat, read.sql, read.values, read.role, read.key))
+            read.tell((await self._read(seat, read.sql, read.values, read.role, read.key))[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the callers'
             read.tell(error)
 
-    async def _read(self, seat: Seat, sql: str, values: Values, role: str, key: Hashable | None = None) -> Row:
-        began, over = time.perf_counter(), True
+    async def _read(
+        self,
+        seat: Seat,
+        sql: str,
+        values: Values,
+        role: str,
+        key: Hashable | None = None,
+        *,
+        of: str | None = None,
+        lots: int = 1,
+    ) -> list[Row]:
+        """The rows of a statement; `of` is the one for which it answers so many reads."""
+        began, over, known = time.perf_counter(), True, seat.knows(sql, role)
         try:
             return await seat.fetch(sql, values, role)
         except (asyncio.CancelledError, TimeoutError) as error:
@@ -187,7 +331,10 @@ class PostgreSQLReads:
                 raise
             raise Unavailable(text) from error
         finally:
-            self._learn(sql, key, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._learn(sql, key, seconds)
+            if known:
+                self._paces.learn(of or sql, seconds / lots)
             if key is not None:
                 self._end(key)
             if over:
@@ -242,6 +389,9 @@ class PostgreSQLReads:
         self._free, self._home = [], self._free
         for read in {*self._line, *self._equal.values()}:
             read.tell(Unavailable(GONE))
+        for lane in self._lanes.values():
+            _fail(lane.waiting, Unavailable(GONE))
+            lane.waiting.clear()
         with suppress(TimeoutError):
             await self._all_home()
         for seat in self._seats:
@@ -255,3 +405,9 @@ class PostgreSQLReads:
         async with asyncio.timeout(GRACE_SECONDS):
             while self._home is None or len(self._home) < len(self._seats):  # noqa: ASYNC110 - once, at the end
                 await asyncio.sleep(0.01)
+
+
+def _fail(reads: Iterable[Waiting], error: Exception) -> None:
+    for one in reads:
+        if not one.told.done():
+            one.told.set_exception(error)

@@ -33,8 +33,12 @@ class Seat:
         self._prepared: OrderedDict[tuple[str, str], PreparedStatement[Any]] = OrderedDict()
         self._made = 0
 
-    async def fetch(self, sql: str, values: Values, role: str) -> Row:
-        """The one row of a statement as that role sees it; asyncpg cancels it on the server with its caller."""
+    def knows(self, sql: str, role: str) -> bool:
+        """Whether a statement is prepared."""
+        return (sql, role) in self._prepared
+
+    async def fetch(self, sql: str, values: Values, role: str) -> list[Row]:
+        """The rows of a statement as that role sees them; asyncpg cancels it on the server with its caller."""
         raw = self.raw
         if raw is None or raw.is_closed():
             raw = await self._open()
@@ -48,12 +52,12 @@ class Seat:
         else:
             self._prepared.move_to_end(key)
         try:
-            return tuple(await statement.fetchrow(*values))
+            return [tuple(row) for row in await statement.fetch(*values)]
         except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
             # A migration has changed a table below it.
             del self._prepared[key]
             statement = await self._prepare(raw, key)
-            return tuple(await statement.fetchrow(*values))
+            return [tuple(row) for row in await statement.fetch(*values)]
 
     async def _open(self) -> "asyncpg.Connection[Any]":
         self._prepared.clear()

@@ -23,6 +23,7 @@ from domain.kernel.read_pool.waiting import (
     Overloaded,
     Read,
     Row,
+    Together,
     Values,
     key_of,
 )
@@ -81,8 +82,15 @@ class SQLiteReads:
         self._began = 0.0
         self._connection: sqlite3.Connection | None = None
 
-    async def fetch(self, sql: str, values: Values, share: Hashable | None = None, role: str = READER) -> Row:
-        """The one row of a statement."""
+    async def fetch(
+        self,
+        sql: str,
+        values: Values,
+        share: Hashable | None = None,
+        role: str = READER,
+        together: Together | None = None,
+    ) -> Row:
+        """The one row of a statement; one thread asks one after the other, which takes no less together."""
         loop = asyncio.get_running_loop()
         if self._thread is None or loop is not self._loop:
             self._start(loop)

@@ -1,7 +1,8 @@
 """What both pools have in common: their face, and reads that wait with all who asked for the same."""
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from domain.kernel.errors import Text, Unavailable
@@ -28,15 +29,43 @@ class Overloaded(Unavailable):
         self.retry_after_seconds = RETRY_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """One statement that answers several reads of another: a row for each, in their order."""
+
+    sql: str
+    shared: tuple[int, ...]
+    """Which of the other's values are the same in all of them; they come first."""
+    own: tuple[int, ...]
+    """Which each has of its own; they come as lists."""
+
+    def values(self, lots: Sequence[Values]) -> Values:
+        """The statement's values for reads with these."""
+        first = lots[0]
+        return (*(first[at] for at in self.shared), *([one[at] for one in lots] for at in self.own))
+
+    def own_of(self, values: Values) -> Hashable:
+        """What reads have in common whose rows are the same."""
+        return repr([values[at] for at in self.own])
+
+
 class ReadPool(Protocol):
     """Whoever has single statements read."""
 
-    async def fetch(self, sql: str, values: Values, share: Hashable | None = None, role: str = READER) -> Row:
+    async def fetch(
+        self,
+        sql: str,
+        values: Values,
+        share: Hashable | None = None,
+        role: str = READER,
+        together: Together | None = None,
+    ) -> Row:
         """The one row of a statement, its values in the driver's own forms and in the order of their places; text is UTF-8.
 
         `role` is the readers' role of PostgreSQL that reads; the same `share` always comes with the same one.
         A read that still waits takes along others with the same statement, values and `share`; one that has begun never
-        does. Raises Overloaded, Unavailable for a database that is gone or a statement that takes too long, and the
+        does. With `together` reads of the same `share` that wait may be answered by that statement, whatever their own
+        values are: whoever gives it answers for it that the shared ones are equal. Raises Overloaded, Unavailable for a database that is gone or a statement that takes too long, and the
         driver's own errors for a statement that it does not take.
         """
         ...

@@ -1,0 +1,93 @@
+"""Reads of one statement that one reader asks at the same time: a few run, the others wait and are asked as one.
+
+PostgreSQL begins a statement, and finds out who reads, once for all of them: of a read of one record that is most of the work.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+from typing import Any
+
+from domain.kernel.read_pool.waiting import Row, Together, Values
+
+AT_ONCE = 2
+"""Statements of one lane that run at once: while one is worked on, the next is on its way."""
+LOTS, SECONDS = 16, 0.02
+"""How many reads are asked as one at most, and how long that should take at most; a statement that takes as long goes alone."""
+KEPT = 1_000
+
+
+class Waiting:
+    """A read that waits in its lane."""
+
+    __slots__ = ("batch", "told", "values")
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.told: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
+        """Its row; None where it is to ask for itself."""
+        self.batch: Batch | None = None
+
+
+class Batch:
+    """Reads that are asked as one, equal ones once."""
+
+    def __init__(self, reads: list[Waiting], together: Together) -> None:
+        self.reads = reads
+        self.task: asyncio.Task[Any] | None = None
+        self._at: dict[Hashable, int] = {}
+        self._places = [self._at.setdefault(together.own_of(one.values), len(self._at)) for one in reads]
+
+    @property
+    def lots(self) -> list[Values]:
+        """The values of each that is asked."""
+        found: dict[int, Values] = {}
+        for place, one in zip(self._places, self.reads, strict=True):
+            found.setdefault(place, one.values)
+        return list(found.values())
+
+    def tell(self, rows: list[Row]) -> None:
+        """Give everybody who still waits their row."""
+        for place, one in zip(self._places, self.reads, strict=True):
+            if not one.told.done():
+                one.told.set_result(rows[place])
+
+
+class Lane:
+    """The reads of one statement by one reader."""
+
+    __slots__ = ("running", "waiting")
+
+    def __init__(self) -> None:
+        self.running = 0
+        """How many statements are asked, or wait for a connection."""
+        self.waiting: deque[Waiting] = deque()
+
+    def take(self, most: int, together: Together) -> Batch:
+        """The reads that have waited longest, as one."""
+        batch = Batch([self.waiting.popleft() for _ in range(min(most, len(self.waiting)))], together)
+        for one in batch.reads:
+            one.batch = batch
+        return batch
+
+
+class Paces:
+    """How long a read of each statement takes of late, in seconds."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, float] = {}
+
+    def of(self, sql: str) -> float:
+        """Its pace; nothing for a statement that was not asked yet."""
+        return self._paces.get(sql, 0.0)
+
+    def learn(self, sql: str, seconds: float) -> None:
+        """One more read took so long."""
+        known = self._paces.get(sql)
+        self._paces[sql] = seconds if known is None else known + (seconds - known) / 4
+        if len(self._paces) > KEPT:
+            del self._paces[next(iter(self._paces))]
+
+    def lots(self, sql: str) -> int:
+        """How many reads of a statement may be asked as one."""
+        return max(1, min(LOTS, int(SECONDS / max(self.of(sql), 1e-6))))
