@@ -1,5 +1,6 @@
 """Reads by one statement and reads by resolvers: byte for byte the same, for everybody, on both databases."""
 
+import asyncio
 import logging
 import os
 from collections import Counter
@@ -23,6 +24,9 @@ from demo import load
 from domain import people
 from domain.accounts import Account
 from domain.kernel import Actor, Database, Language, Reach, Role
+from domain.kernel.read_pool import PostgreSQLReads, Together
+from domain.kernel.read_pool.waiting import Values
+from domain.kernel.reader import READER
 from domain.people import Brand, Territory, User
 from tests.conftest import remove_data
 from tests.drawing import HOSTILE, World, draw
@@ -118,9 +122,15 @@ async def both(shared_database: Database) -> AsyncIterator[Both]:
     )  # fmt: skip
     fetch = shared_database.reads.fetch
 
-    async def counted(sql: str, *rest: Any, **named: Any) -> tuple[Any, ...]:
+    async def counted(
+        sql: str, values: Values, share: Any = None, role: str = READER, together: Together | None = None
+    ) -> tuple[Any, ...]:
         made.statements.append(sql)
-        return await fetch(sql, *rest, **named)
+        row = await fetch(sql, values, share, role, together)
+        if together is not None and isinstance(shared_database.reads, PostgreSQLReads):
+            reads, among = shared_database.reads, together.values([values] * 3)
+            assert await reads._read(await reads._seat(role), together.sql, among, role) == [row] * 3
+        return row
 
     await _collect_cursors(made)
     with pytest.MonkeyPatch.context() as patch:
@@ -174,6 +184,47 @@ async def test_nearly_every_document_is_one_statement(both: Both, backend: str) 
     tally = TALLY[backend]
     print(backend, dict(tally.most_common()))  # noqa: T201 - the share of each field is what one runs this for
     assert tally["compiled"] >= SHARE * tally["asked"], tally
+
+
+async def test_what_is_asked_at_the_same_time_is_not_mixed_up(both: Both, backend: str) -> None:
+    """Many readers ask the same documents with many values, all at once: each has the answer that is theirs."""
+    ids = [one for one in both.world.ids if not one.startswith("par")]
+    asked: list[tuple[str, dict[str, Any]]] = [
+        (document, {"id": id})
+        for id in ids
+        for document in (
+            "query Q($id: ID!) { node(id: $id) { __typename id ... on Account { name contacts { edges { node { name } } } } } }",
+            "query Q($id: ID!) { opportunities(filter: {accountId: $id}) { totalCount edges { node { id name } } } }",
+        )
+    ]
+    asked += [
+        ("query Q($words: String!) { accounts(filter: {search: $words}) { totalCount edges { node { id name } } } }", {"words": words})
+        for words in (*WORDS, *HOSTILE)
+    ]  # fmt: skip
+    together: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Together, "values", _counting(together))
+        for readers in (both.readers[:3], both.readers[3:8]):
+            whole = [(reader, *one) for one in asked for reader in readers]
+            found = await asyncio.gather(
+                *(both.compiled(document, given, reader, Language.ZH) for reader, document, given in whole)
+            )
+            for (reader, document, given), (body, left) in zip(whole, found, strict=True):
+                assert left is None or body is None
+                if body is not None:
+                    assert body == _told(await both.resolved(document, given, reader, Language.ZH)), (reader, given)
+    assert backend == "sqlite" or max(together) > 3
+
+
+def _counting(lots: list[int]) -> Any:
+    values = Together.values
+
+    def counting(self: Together, of: Sequence[Values]) -> Values:
+        if len(set(map(repr, of))) == len(of):
+            lots.append(len(of))
+        return values(self, of)
+
+    return counting
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -19,7 +19,7 @@ from api.settings import Settings
 from api.storage import open_database
 from domain import people
 from domain.kernel import SYSTEM, Database, ErrorCode, Role, SalesError, Unavailable
-from domain.kernel.read_pool import Overloaded, PostgreSQLReads, ReadPool, SQLiteReads, seat
+from domain.kernel.read_pool import Overloaded, PostgreSQLReads, ReadPool, SQLiteReads, Together, seat
 from domain.kernel.reader import READER, READERS
 
 LONG = 30.0
@@ -344,6 +344,69 @@ async def test_who_is_held_goes_on_where_the_one_before_is_cancelled(ground: Gro
         assert len({await task for task in held[1:]}) == 1
 
 
+ONE = "SELECT $1::text || $2::text, statement_timestamp()::text || pg_backend_pid()::text FROM pg_sleep(0.003)"
+MANY = Together(
+    "SELECT one.* FROM unnest($2::text[]) WITH ORDINALITY AS each (own, place), LATERAL ("
+    "SELECT $1::text || each.own, statement_timestamp()::text || pg_backend_pid()::text"
+    ") AS one ORDER BY each.place",
+    (0,),
+    (1,),
+)
+
+
+async def test_reads_of_one_reader_that_wait_are_one_statement(ground: Ground) -> None:
+    if ground.embedded:
+        pytest.skip("one thread reads on SQLite")
+    pool = ground.open(connections=4)
+    await asyncio.gather(*(pool.fetch(ONE, ("", ""), None) for _ in range(4)))
+
+    async def ask(reader: str, own: str) -> bytes:
+        words, statement = await pool.fetch(ONE, (reader, own), reader, READER, MANY)
+        assert words.decode() == reader + own
+        return bytes(statement)
+
+    for many in (1, 2, 3, 40):
+        statements: dict[str, list[bytes]] = {}
+        for reader in ("李雷", "韩梅梅"):
+            statements[reader] = await asyncio.gather(*(ask(reader, f"第{number}个") for number in range(many)))
+        assert not set(statements["李雷"]) & set(statements["韩梅梅"])
+        assert len(set(statements["李雷"])) <= max(min(many, 3), many // 2)
+    both = await asyncio.gather(*(ask(reader, str(number)) for number in range(60) for reader in ("甲", "乙")))
+    assert not set(both[::2]) & set(both[1::2])
+    for value in HOSTILE:
+        await asyncio.gather(*(ask(value, value[:number]) for number in range(4)))
+
+
+async def test_what_is_refused_of_reads_that_go_together_is_refused_alone(ground: Ground) -> None:
+    if ground.embedded:
+        pytest.skip("one thread reads on SQLite")
+    pool = ground.open(connections=2)
+    one = "SELECT $1::text::int FROM pg_sleep(0.01)"
+    many = Together(
+        "SELECT own::int FROM unnest($1::text[]) WITH ORDINALITY AS each (own, place) ORDER BY place", (), (0,)
+    )
+    asked = [str(number) if number % 5 else "五" for number in range(40)]
+    found = await asyncio.gather(
+        *(pool.fetch(one, (value,), "a", READER, many) for value in asked), return_exceptions=True
+    )
+    for value, row in zip(asked, found, strict=True):
+        assert isinstance(row, asyncpg.DataError) if value == "五" else row == (int(value),)
+    assert await pool.fetch(one, ("7",), "a", READER, many) == (7,)
+
+
+async def test_slow_reads_do_not_wait_for_one_another(ground: Ground) -> None:
+    if ground.embedded:
+        pytest.skip("one thread reads on SQLite")
+    pool = ground.open(connections=4)
+    one = "SELECT $1::text || pg_backend_pid()::text FROM pg_sleep(0.1)"
+    many = Together("SELECT own FROM unnest($1::text[]) AS each (own), pg_sleep(10)", (), (0,))
+    for _ in range(2):
+        await asyncio.gather(*(pool.fetch(one, (str(number),), "b", READER, None) for number in range(4)))
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*(pool.fetch(one, (str(at),), "a", READER, many) for at in range(4)))
+    assert len(set(found)) == 4
+
+
 async def test_closing_turns_away_who_waits_and_stops_what_runs(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,13 +493,15 @@ async def test_no_connection_is_lost_where_callers_go_and_backends_die(
 ) -> None:
     pool = PostgreSQLReads(postgres_url, connections=3)
     sqls = ("SELECT $1::text", "SELECT $1::text FROM pg_sleep(0.006)")
+    many = Together("SELECT own FROM unnest($1::text[]) AS each (own), pg_sleep(0.006)", (), (0,))
     answered = 0
 
     async def ask(number: int) -> None:
         nonlocal answered
         for round in range(30):
             value = f"第{(number + round) % 3}个"
-            task = asyncio.create_task(pool.fetch(sqls[round % 2], (value,), None if round % 5 else "a"))
+            share, together = (f"c{number % 2}", many) if round % 3 else (None if round % 5 else "a", None)
+            task = asyncio.create_task(pool.fetch(sqls[round % 2], (value,), share, READER, together))
             await asyncio.sleep((number + round) % 5 / 1000)
             if (number + round) % 3 == 0:
                 task.cancel()
