@@ -63,6 +63,13 @@ class Lane:
         """How many statements are asked, or wait for a connection."""
         self.waiting: deque[Waiting] = deque()
 
+    def drop_cancelled(self) -> int:
+        """Forget the reads that nobody wants any more; how many they were."""
+        before = len(self.waiting)
+        if any(one.told.done() for one in self.waiting):
+            self.waiting = deque(one for one in self.waiting if not one.told.done())
+        return before - len(self.waiting)
+
     def take(self, most: int, together: Together) -> Batch:
         """The reads that have waited longest, as one."""
         batch = Batch([self.waiting.popleft() for _ in range(min(most, len(self.waiting)))], together)

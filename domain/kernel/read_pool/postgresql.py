@@ -129,13 +129,14 @@ class PostgreSQLReads:
             elif mine in lane.waiting:
                 lane.waiting.remove(mine)
                 self._lined -= 1
-            else:
+            elif not mine.told.cancelled():
                 # It was its turn in this moment.
                 self._go_on(lane, share, role, sql, together)
             raise
 
     def _go_on(self, lane: Lane, share: Hashable, role: str, sql: str, together: Together) -> None:
         """A statement of a lane has ended: those who wait are next."""
+        self._lined -= lane.drop_cancelled()
         if len(lane.waiting) > 1:
             self._task(self._read_together(lane, share, role, sql, together))
         elif lane.waiting:
@@ -155,6 +156,7 @@ class PostgreSQLReads:
             except Unavailable as gone:
                 error = gone
             # Who came while a connection was waited for comes along.
+            self._lined -= lane.drop_cancelled()
             batch = lane.take(self._paces.lots(sql), together)
             self._lined -= len(batch.reads)
             if error is not None:
