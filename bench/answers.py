@@ -74,7 +74,11 @@ def link_model(home: Path) -> None:
 def server(home: Path) -> Iterator[Client]:
     """A server on a fresh demo company, with every passage embedded."""
     link_model(home)
-    environment = os.environ | {"SORTIE_HOME": str(home), "SORTIE_ANSWERS_PER_HOUR": "100000"}
+    environment = os.environ | {
+        "SORTIE_HOME": str(home),
+        "SORTIE_ANSWERS_PER_HOUR": "100000",
+        "SORTIE_LOG_LEVEL": "WARNING",
+    }
     run(environment, "migrate")
     run(environment, "demo")
     port = "8765"

@@ -34,16 +34,16 @@ async def declared(context: Context, entities: list[str]) -> dict[str, dict[str,
 def custom_values(entity: str) -> Any:
     """The field of a record with the values of its custom fields, in the order of their declaration."""
 
-    def shown(language: Language, known: list[tuple[Any, ...]], stored: dict[str, Any]) -> list[CustomFieldValue]:
+    def shown(language: Language, known: dict[str, FieldFact], stored: dict[str, Any]) -> list[CustomFieldValue]:
         return [
             CustomFieldValue(
                 key=field.key, label=field.label.words(language), kind=field.kind, value=stored[field.key],
                 text=custom_fields.words_of(field, stored[field.key], language),
             )
-            for field in custom_fields.facts(known).values() if field.key in stored
+            for field in known.values() if field.key in stored
         ]  # fmt: skip
 
-    beside = Beside(f"custom fields of {entity}", lambda: custom_fields.declared_fields(entity))
+    beside = Beside(f"custom fields of {entity}", lambda: custom_fields.declared_fields(entity), custom_fields.facts)
     return looked_up(("custom",), beside, shown, "What it holds in fields that the company added.")
 
 

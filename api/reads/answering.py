@@ -23,6 +23,7 @@ from api.reads.changing import Step, answer, execute, wanted, written
 from api.reads.compiling import Asking, Change, Compiler, Finish, NotCompiled
 from api.reads.filters import NOBODY
 from api.reads.readers import ReaderShape, find_slot, reader_shape, stand_in
+from api.reads.sources import Beside
 from api.standing import Standing, StandingChanged
 from domain import people
 from domain.kernel import Actor, Database, ErrorCode, SalesError, Scope, WhoReads, who_reads
@@ -47,7 +48,7 @@ class Plan:
     role: str
     """The readers' role of PostgreSQL that asks it."""
     finish: Finish | None
-    beside: tuple[tuple[str, Callable[[str], list[tuple[Any, ...]]]], ...]
+    beside: tuple[tuple[str, Callable[[str], Any]], ...]
     refused: tuple[tuple[str, Any, Exception], ...]
     limits: Limits
     tail: bytes
@@ -187,11 +188,12 @@ class Answering:
         return self._plan(change.texts, change.beside, who, None, (), limits, b"") if change.texts else None
 
     def _plan(
-        self, texts: Sequence[ColumnElement[Any]], beside_of: Mapping[str, Select[Any]], who: WhoReads, finish: Finish | None, refused: Any,
+        self, texts: Sequence[ColumnElement[Any]], beside_of: Mapping[str, Beside], who: WhoReads, finish: Finish | None, refused: Any,
         limits: Limits, tail: bytes,
     ) -> Plan:  # fmt: skip
-        beside = [sql.packed(rows) for rows in beside_of.values()]
-        statement = select(*(text.label(f"text_{at}") for at, text in enumerate(texts)), *beside)
+        beside = {key: (one.statement(), one.read) for key, one in beside_of.items()}
+        packed = [sql.packed(rows) for rows, _ in beside.values()]
+        statement = select(*(text.label(f"text_{at}") for at, text in enumerate(texts)), *packed)
         if not self._database.embedded:
             made = [
                 func.set_config(
@@ -202,7 +204,7 @@ class Answering:
             said = select(*(one.label(f"setting_{at}") for at, one in enumerate(made))).offset(0).subquery("who")
             statement = statement.select_from(said).where(*(one.is_not(None) for one in said.c))
         written = sql.write(statement, find_slot, embedded=self._database.embedded)
-        readers = [(key, _unpacker(rows)) for key, rows in beside_of.items()]
+        readers = [(key, _unpacker(*one)) for key, one in beside.items()]
         return Plan(
             written.sql, written.reads, who.role, finish, tuple(readers), tuple(refused), limits, tail, written.together
         )
@@ -317,9 +319,9 @@ def _setting(at: int) -> Callable[[Asking], str]:
     return lambda asking: asking.who.values[at]
 
 
-def _unpacker(rows: Select[Any]) -> Callable[[str], list[tuple[Any, ...]]]:
+def _unpacker(rows: Select[Any], read: Callable[[list[tuple[Any, ...]]], Any]) -> Callable[[str], Any]:
     kinds = [column.type for column in rows.selected_columns]
-    return lambda words: sql.unpacked(words, kinds)
+    return lambda words: read(sql.unpacked(words, kinds))
 
 
 _EPOCH = people.epoch_of(

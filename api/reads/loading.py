@@ -76,10 +76,10 @@ async def load_ref(context: Context, ref: Ref) -> Any:
     return None if shape is None or not shape.is_node else await load_one(context, shape, ref.id)
 
 
-async def load_beside(context: Context, beside: Beside) -> list[tuple[Any, ...]]:
+async def load_beside(context: Context, beside: Beside) -> Any:
     """The rows that an operation needs once."""
 
     async def fetch(_keys: list[str]) -> dict[str, Any]:
-        return {beside.key: [tuple(row.values()) for row in await context.rows(beside.statement())]}
+        return {beside.key: beside.read([tuple(row.values()) for row in await context.rows(beside.statement())])}
 
-    return list(await context.load(("beside", beside.key), beside.key, fetch))
+    return await context.load(("beside", beside.key), beside.key, fetch)

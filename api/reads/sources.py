@@ -106,6 +106,8 @@ class Derived(Source):
 
     in_words = False
     """Whether the function is given the reader's language first."""
+    repeats = False
+    """Whether rows of one answer often have the same value, so that it is made once for them."""
 
     def __init__(self, parts: Sequence[str | Expression], build: Callable[..., Any]) -> None:
         self.parts = parts
@@ -138,6 +140,8 @@ class Derived(Source):
 class Gathered(Derived):
     """A value that a pure function makes of what lookups beside the row found; they are made when the field is asked for."""
 
+    repeats = True
+
     def __init__(self, lookups: tuple[Expression, ...], build: Callable[..., Any]) -> None:
         super().__init__((), build)
         self.lookups = lookups
@@ -160,6 +164,8 @@ class Gathered(Derived):
 class LookedUp(Derived):
     """A value that a function makes of columns and of rows that are the same for every object: definitions."""
 
+    repeats = True
+
     def __init__(self, columns: tuple[str, ...], beside: "Beside", build: Callable[..., Any]) -> None:
         super().__init__(columns, build)
         self.beside = beside
@@ -172,10 +178,11 @@ class LookedUp(Derived):
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Rows that an operation needs once, whatever its objects: their statement, known by a key."""
+    """Rows that an operation needs once, whatever its objects: their statement, known by a key, and what is made of them."""
 
     key: str
     statement: Callable[[], Select[Any]]
+    read: Callable[[list[tuple[Any, ...]]], Any]
 
 
 class Expressed(Source):

@@ -17,7 +17,6 @@ from graphql.execution.values import VariableValues
 from sqlalchemy import (
     ColumnElement,
     FromClause,
-    Select,
 )
 
 from api.context import Context
@@ -32,6 +31,7 @@ from api.reads.compiling.pieces import (
     finish_fields,
 )
 from api.reads.shapes import Shape
+from api.reads.sources import Beside
 from api.reads.view import View
 from domain.kernel import Actor, Language
 
@@ -60,7 +60,7 @@ class Base:
         self.actor = actor
         self.language: Language = context.language
         self.refused: list[tuple[str, Sequence[FieldNode], Exception]] = []
-        self.beside: dict[str, Select[Any]] = {}
+        self.beside: dict[str, Beside] = {}
         self._slots = 0
 
     def field(self, kind: GraphQLObjectType, details: list[FieldDetails], row: Row) -> Piece:

@@ -29,7 +29,7 @@ from strawberry.types.field import StrawberryField
 from api.context import Context
 from api.reads import sql
 from api.reads.arguments import Variables
-from api.reads.sources import DEFAULT_NAMES, Source
+from api.reads.sources import DEFAULT_NAMES, Beside, Source
 from api.reads.view import View
 from domain.kernel import WhoReads
 
@@ -53,8 +53,10 @@ class Asking:
     session_id: UUID | None = None
     changed: Sequence[UUID] = ()
     """The records of a payload that are read."""
-    beside: Mapping[str, list[tuple[Any, ...]]] = field(default_factory=dict)
-    """The rows that the statement carries once, by their keys."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What is made of the rows that the statement carries once, by their keys."""
+    made: dict[tuple[Any, str], Any] = field(default_factory=dict)
+    """What was made of what the statement carried, for the next row that carries the same."""
 
 
 Finish = Callable[[Any, Asking], Any]
@@ -103,7 +105,7 @@ class Change:
     nodes: list[FieldNode]
     fields: list[PayloadField]
     texts: list[ColumnElement[str]]
-    beside: Mapping[str, Select[Any]]
+    beside: Mapping[str, Beside]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Draft:
     text: ColumnElement[str]
     finish: Finish | None
     refused: Sequence[tuple[str, Sequence[FieldNode], Exception]]
-    beside: Mapping[str, Select[Any]]
+    beside: Mapping[str, Beside]
 
 
 def changed(number: int) -> Callable[[Asking], UUID]:
@@ -218,6 +220,18 @@ def finish_list(last: Finish | None) -> Finish | None:
     if last is None:
         return None
     return lambda carried, asking: [last(one, asking) for one in carried]
+
+
+def once(last: Finish) -> Finish:
+    """What finishes equal values of one answer once; nobody changes what comes of it."""
+
+    def finish(carried: Any, asking: Asking) -> Any:
+        key = (last, repr(carried))
+        if key not in asking.made:
+            asking.made[key] = last(carried, asking)
+        return asking.made[key]
+
+    return finish
 
 
 def absent(declared: GraphQLField) -> Callable[[], Any]:

@@ -33,6 +33,7 @@ from api.reads.compiling.pieces import (
     between,
     is_list,
     object_type,
+    once,
     scalar,
     unless_null,
 )
@@ -101,7 +102,7 @@ class Values(Base):
             made = source.made(values, language)
             return serialise(made, asking) if made is not None else instead()
 
-        return Piece(text, finish)
+        return Piece(text, once(finish) if source.repeats else finish)
 
     def looked_up(self, declared: GraphQLField, source: LookedUp, details: list[FieldDetails], row: Row) -> Piece:
         """The columns in the place of the value; what Python needs beside them comes with the statement, once."""
@@ -109,7 +110,7 @@ class Values(Base):
         readers = [sql.reader(element.type) for element in elements]
         text = sql.join("[", *between(",", [sql.bare(element) for element in elements]), "]")
         serialise, language, key = self.serialised(declared.type, details), self.language, source.beside.key
-        self.beside[key] = source.beside.statement()
+        self.beside[key] = source.beside
 
         def finish(carried: Any, asking: Asking) -> Any:
             values = [read(value) for read, value in zip(readers, carried, strict=True)]
@@ -117,7 +118,7 @@ class Values(Base):
                 return []
             return serialise(source.build(language, asking.beside[key], *values), asking)
 
-        return Piece(text, finish)
+        return Piece(text, once(finish))
 
     def embedded(self, declared: GraphQLField, source: Embedded, details: list[FieldDetails], row: Row) -> Piece:
         """A part of the row as an object."""
