@@ -68,7 +68,6 @@ class Uncompiled:
 class _Reader:
     """What is known of one actor: their shape, and as whom row security knows them."""
 
-    actor: Actor
     shape: ReaderShape
     who: WhoReads
 
@@ -89,7 +88,8 @@ class Answering:
         self._schema = schema
         self._database = database
         self._documents = documents
-        self._readers: Kept[_Reader] = Kept(KEPT_READERS)
+        self._readers: Kept[tuple[Actor, _Reader]] = Kept(KEPT_READERS)
+        self._equal: Kept[_Reader] = Kept(KEPT_READERS)
         self._proof = sql.write(select(_EPOCH), find_slot, embedded=database.embedded)
 
     async def answer(
@@ -152,9 +152,11 @@ class Answering:
     def _reader(self, actor: Actor) -> "_Reader":
         # The same actor comes with every request of a token, and hashing all their reaches costs more than the rest.
         known = self._readers.find(id(actor))
-        if known is None or known.actor is not actor:
-            known = self._readers.keep(id(actor), _Reader(actor, reader_shape(actor), who_reads(actor)))
-        return known
+        if known is None or known[0] is not actor:
+            # Reads are shared by who asks: an actor who is looked up again is still the same reader.
+            reader = self._equal.get(actor, lambda: _Reader(reader_shape(actor), who_reads(actor)))
+            known = self._readers.keep(id(actor), (actor, reader))
+        return known[1]
 
     # ---- making a plan -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,9 @@ from domain.kernel.read_pool.waiting import Row, Together, Values
 AT_ONCE = 2
 """Statements of one lane that run at once: while one is worked on, the next is on its way."""
 LOTS, SECONDS = 16, 0.02
-"""How many reads are asked as one at most, and how long that should take at most; a statement that takes as long goes alone."""
+"""How many reads are asked as one at most, and how long that should take at most."""
+ALONE_SECONDS = 0.01
+"""A statement that takes as long goes alone."""
 KEPT = 1_000
 
 
@@ -32,19 +34,28 @@ class Waiting:
 class Batch:
     """Reads that are asked as one, equal ones once."""
 
-    def __init__(self, reads: list[Waiting], together: Together) -> None:
-        self.reads = reads
-        self.task: asyncio.Task[Any] | None = None
-        self._at: dict[Hashable, int] = {}
-        self._places = [self._at.setdefault(together.own_of(one.values), len(self._at)) for one in reads]
-
-    @property
-    def lots(self) -> list[Values]:
+    def __init__(self, together: Together, most: int) -> None:
+        self.reads: list[Waiting] = []
+        self.lots: list[Values] = []
         """The values of each that is asked."""
-        found: dict[int, Values] = {}
-        for place, one in zip(self._places, self.reads, strict=True):
-            found.setdefault(place, one.values)
-        return list(found.values())
+        self.task: asyncio.Task[Any] | None = None
+        self._together = together
+        self._most = most
+        self._at: dict[Hashable, int] = {}
+        self._places: list[int] = []
+
+    def takes(self, read: Waiting) -> bool:
+        """Take a read along where an equal one is in it or there is room."""
+        own = self._together.own_of(read.values)
+        if own not in self._at:
+            if len(self.lots) == self._most:
+                return False
+            self._at[own] = len(self.lots)
+            self.lots.append(read.values)
+        self.reads.append(read)
+        self._places.append(self._at[own])
+        read.batch = self
+        return True
 
     def tell(self, rows: list[Row]) -> None:
         """Give everybody who still waits their row."""
@@ -71,10 +82,9 @@ class Lane:
         return before - len(self.waiting)
 
     def take(self, most: int, together: Together) -> Batch:
-        """The reads that have waited longest, as one."""
-        batch = Batch([self.waiting.popleft() for _ in range(min(most, len(self.waiting)))], together)
-        for one in batch.reads:
-            one.batch = batch
+        """The reads that have waited longest, as one; so many different ones at most."""
+        batch = Batch(together, most)
+        self.waiting = deque(one for one in self.waiting if not batch.takes(one))
         return batch
 
 

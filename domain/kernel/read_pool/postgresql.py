@@ -12,8 +12,7 @@ import asyncpg
 
 from domain.kernel.errors import Unavailable
 from domain.kernel.outages import GONE
-from domain.kernel.read_pool.lanes import AT_ONCE, Batch, Lane, Paces, Waiting
-from domain.kernel.read_pool.lanes import SECONDS as TOGETHER_SECONDS
+from domain.kernel.read_pool.lanes import ALONE_SECONDS, AT_ONCE, Batch, Lane, Paces, Waiting
 from domain.kernel.read_pool.seat import DRIVER_ERRORS, Seat, options_of
 from domain.kernel.read_pool.waiting import (
     GRACE_SECONDS,
@@ -87,7 +86,7 @@ class PostgreSQLReads:
         together: Together | None = None,
     ) -> Row:
         """The one row of a statement."""
-        if together is not None and self._paces.of(sql) < TOGETHER_SECONDS:
+        if together is not None and self._paces.of(sql) < ALONE_SECONDS:
             return await self._fetch_in_lane(sql, values, share, role, together)
         if self._free and (share is None or sql not in self._slow):
             return (await self._read(self._take(role), sql, values, role))[0]
@@ -184,7 +183,8 @@ class PostgreSQLReads:
             for one in alone:
                 # What is refused for the values of one of them is refused for nobody else's.
                 if not one.told.done():
-                    one.batch = Batch([one], together)
+                    one.batch = Batch(together, 1)
+                    one.batch.takes(one)
                     one.batch.task = self._task(self._read_alone(one, sql, role))
             self._go_on(lane, share, role, sql, together)
 
