@@ -153,8 +153,9 @@ class Answering:
         # The same actor comes with every request of a token, and hashing all their reaches costs more than the rest.
         known = self._readers.find(id(actor))
         if known is None or known[0] is not actor:
-            # Reads are shared by who asks: an actor who is looked up again is still the same reader.
-            reader = self._equal.get(actor, lambda: _Reader(reader_shape(actor), who_reads(actor)))
+            # Whoever is looked up again, or comes by another token, is still the same reader, with whom reads are shared.
+            who = (actor.kind, actor.user_id, actor.reaches)
+            reader = self._equal.get(who, lambda: _Reader(reader_shape(actor), who_reads(actor)))
             known = self._readers.keep(id(actor), (actor, reader))
         return known[1]
 
