@@ -123,6 +123,8 @@ class Account(Record):
     __table_args__ = (
         UniqueConstraint("source", "external_id"),
         Index("ix_accounts_name", "name"),
+        Index("ix_accounts_created", "created_at", "id"),
+        Index("ix_accounts_updated", "updated_at", "id"),
         _merged("ix_accounts_merged_into_id"),
     )
 
@@ -177,7 +179,13 @@ class Contact(Record):
     source: Mapped[str | None]
     external_id: Mapped[str | None]
 
-    __table_args__ = (UniqueConstraint("source", "external_id"), _merged("ix_contacts_merged_into_id"))
+    __table_args__ = (
+        UniqueConstraint("source", "external_id"),
+        Index("ix_contacts_name", "name", "id"),
+        Index("ix_contacts_created", "created_at", "id"),
+        Index("ix_contacts_updated", "updated_at", "id"),
+        _merged("ix_contacts_merged_into_id"),
+    )
 
 
 class ContactPoint(Record):

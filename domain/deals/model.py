@@ -161,6 +161,8 @@ class Opportunity(Record):
         UniqueConstraint("source", "external_id"),
         Index("ix_opportunities_stage_owner", "stage_id", "owner_id", "amount_minor"),
         Index("ix_opportunities_owner", "owner_id", "stage_id"),
+        Index("ix_opportunities_created", "created_at", "id"),
+        Index("ix_opportunities_close", "close_date", "id"),
     )
 
     @property

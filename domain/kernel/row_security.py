@@ -18,6 +18,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, literal_column, select, text
 from sqlalchemy.dialects import postgresql
 
+from domain.kernel import conditions
 from domain.kernel.access import (
     Access,
     AnyOf,
@@ -387,6 +388,7 @@ def digest() -> str:
         {
             __name__,
             columns_beyond.__module__,
+            conditions.__name__,
             *(name for _, _, rules in models for rule in rules for name in _modules(rule)),
         }
     )
