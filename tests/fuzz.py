@@ -69,7 +69,9 @@ class Fuzzer:
     """A rep who asks whatever the schema allows, half of the time about records that are there."""
 
     def __init__(self, url: str, token: str, seed: int) -> None:
-        self._client = httpx2.Client(headers={"authorization": f"Bearer {token}"}, timeout=60)
+        # Drawing may take longer than the server keeps an idle connection.
+        limits = httpx2.Limits(keepalive_expiry=5)
+        self._client = httpx2.Client(headers={"authorization": f"Bearer {token}"}, timeout=60, limits=limits)
         self._url = url
         self._random = random.Random(seed)
         self._ids = sorted(_ids(self._client.post(url, json={"query": IDS}).json()["data"]))
