@@ -258,6 +258,23 @@ async def test_names_of_a_document_that_are_none_of_the_schema_stay_names(both: 
     assert body == _told(await both.resolved(document, {}, reader, Language.ZH))
 
 
+@pytest.mark.parametrize(
+    "page",
+    ["{ pageInfo { hasPreviousPage } }", "{ __typename pageInfo { __typename } }", "{ totalCount pageInfo { hasPreviousPage } }",
+     "{ edges @skip(if: true) { cursor } pageInfo { hasPreviousPage hasNextPage } }"],
+)  # fmt: skip
+@pytest.mark.parametrize("filter", ["", '(filter: {search: "没有这样的客户"})'])
+async def test_what_is_no_matter_of_a_page_s_rows_is_said_once(both: Both, page: str, filter: str) -> None:
+    """However many rows the page has: none, one, many."""
+    document = (
+        f"{{ accounts{filter} {page} all: accounts(first: 50) {{ edges {{ node {{ contacts(first: 2) {page} }} }} }} }}"
+    )
+    for reader in both.readers[:6]:
+        body, left = await both.compiled(document, {}, reader, Language.ZH)
+        assert left is None
+        assert body == _told(await both.resolved(document, {}, reader, Language.ZH))
+
+
 async def test_a_value_out_of_bounds_is_told_by_the_resolvers(both: Both, caplog: pytest.LogCaptureFixture) -> None:
     """A page too large, a cursor that is none: no statement is asked, and no warning is due."""
     reader = both.readers[0]

@@ -97,9 +97,18 @@ class Page:
                     return Piece(total())
 
         piece = self.compiler.fields(self.kind, self.fields, write)
-        if self.named.isdisjoint({"edges", "pageInfo"}):
+        if not self._asks_for_rows():
             return piece
         return Piece(select(piece.text).select_from(inner).correlate_except(inner).scalar_subquery(), piece.finish)
+
+    def _asks_for_rows(self) -> bool:
+        """Whether anything that is asked for is made of the page's rows; what is not must not be said once a row."""
+        if "edges" in self.named:
+            return True
+        infos = [found for found in self.fields.values() if found[0].node.name.value == "pageInfo"]
+        asked = [self.compiler.below(object_type(self.kind.fields["pageInfo"]), found) for found in infos]
+        named = {found[0].node.name.value for fields in asked for found in fields.values()}
+        return bool(named - {"hasPreviousPage", "__typename"})
 
     def _edges(self, declared: GraphQLField, details: list[FieldDetails], row: Row, *, numbered: bool) -> Piece:
         kind = object_type(declared)
