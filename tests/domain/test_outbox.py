@@ -1,6 +1,8 @@
 """The outbox in batches, on each backend: nothing is lost, nothing is done twice, a poisoned event does not stop the others."""
 
 import asyncio
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -123,3 +125,27 @@ async def test_what_is_handled_is_removed_unless_a_consumer_waits_for_it(databas
     assert await remove_handled(database, consumers, later) == 1
     async with database.read(SYSTEM) as connection:
         assert await connection.scalar(select(func.count()).select_from(OutboxReceipt)) == 0
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from domain.kernel import Database, consume
+from domain.ledger import LedgerRecorder
+from tests.domain.test_outbox import Told, write
+
+async def die(uow, events):
+    await write(uow, events)
+    await uow.session.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(consume(Database(sys.argv[1], LedgerRecorder()), "写入", [Told.kind], die))
+"""
+
+
+async def test_a_worker_killed_between_effect_and_commit_loses_nothing(database: Database, database_url: str) -> None:
+    await emit(database, "华东", "华南")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, database_url)
+    assert await process.wait() == -signal.SIGKILL
+    assert await written(database) == []
+    assert await drain(database) == 2
+    assert await written(database) == sorted(["华东", "华南"])
