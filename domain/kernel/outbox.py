@@ -51,7 +51,7 @@ HandleBatch = Callable[[UnitOfWork, Sequence[Delivery]], Awaitable[None]]
 async def consume(
     database: Database, consumer: str, kinds: Collection[str], handle_batch: HandleBatch, *, batch: int = BATCH
 ) -> int:
-    """Hand the next events of these kinds to a consumer and return how many were settled; 0 when none waits.
+    """Hand the next events of these kinds to a consumer and return how many it handled; 0 when none waits or all failed.
 
     The workers of one consumer take turns. When a batch fails, its events are tried alone: each that fails ATTEMPTS times is
     set aside with its reason, and the others go on. Raises Unavailable, which counts against no event, while the database is away.
@@ -107,19 +107,23 @@ async def _settle(
         events = [Delivery(*row) for row in (await uow.session.execute(statement)).all()]
         if events:
             await handle(uow, events)
-            for event in events:
-                await _receive(uow, consumer, event.id, settled=True)
+            await _receive(uow, consumer, [event.id for event in events], settled=True)
     return len(events)
 
 
-async def _receive(uow: UnitOfWork, consumer: str, event_id: UUID, *, settled: bool, reason: str | None = None) -> None:
-    receipt = await uow.session.get(OutboxReceipt, (consumer, event_id))
-    if receipt is None:
-        receipt = OutboxReceipt(consumer=consumer, event_id=event_id, attempts=0)
-        uow.session.add(receipt)
-    receipt.attempts += 1
-    receipt.reason = reason
-    receipt.settled_at = uow.now if settled or receipt.attempts >= ATTEMPTS else None
+async def _receive(
+    uow: UnitOfWork, consumer: str, ids: Sequence[UUID], *, settled: bool, reason: str | None = None
+) -> None:
+    earlier = select(OutboxReceipt).where(OutboxReceipt.consumer == consumer, OutboxReceipt.event_id.in_(ids))
+    tried = {receipt.event_id: receipt for receipt in await uow.session.scalars(earlier)}
+    for event_id in ids:
+        receipt = tried.get(event_id)
+        if receipt is None:
+            receipt = OutboxReceipt(consumer=consumer, event_id=event_id, attempts=0)
+            uow.session.add(receipt)
+        receipt.attempts += 1
+        receipt.reason = reason
+        receipt.settled_at = uow.now if settled or receipt.attempts >= ATTEMPTS else None
 
 
 async def _one_by_one(
@@ -136,5 +140,5 @@ async def _one_by_one(
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason that the event is set aside with
             async with database.open_uow(SYSTEM) as uow:
                 await _take_turn(database, uow, consumer)
-                await _receive(uow, consumer, event_id, settled=False, reason=f"{type(error).__name__}: {error}")
+                await _receive(uow, consumer, [event_id], settled=False, reason=f"{type(error).__name__}: {error}")
     return settled
