@@ -18,7 +18,7 @@ from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
 from api.callers import Callers
 from api.http import Answers, Endpoint, ide_file
-from api.jobs import Jobs
+from api.jobs import Background, Upkeep
 from api.lane import Lane
 from api.notary import Notary
 from api.operations.health import Health
@@ -34,7 +34,7 @@ from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
 from domain import consent
 from domain.kernel import SYSTEM, Database, ErrorCode, Invalid, Text
-from knowledge import Library
+from knowledge import KnowledgeChanged, Library
 from knowledge.generations import GenerationStore
 
 PATH = "/graphql"
@@ -71,14 +71,16 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         notary = Notary.of(database, settings)
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
-        jobs = Jobs(database, notary, library, settings)
+        upkeep = Upkeep(library, settings)
+        background = Background(database, notary, settings, {KnowledgeChanged.kind: upkeep.look})
 
         callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
-        await jobs.start()
+        await upkeep.start()
+        await background.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
         if settings.signs_tokens:
@@ -86,7 +88,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         try:
             yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
-            await jobs.stop()
+            await upkeep.stop()
+            await background.stop()
     finally:
         if model is not None:
             await model.close()

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     role_limits: dict[Role, Limits] = {}
     trusted_documents: Path | None = None
     trusted_only: bool = False
+    lead_reminder_minutes: Annotated[float, Field(gt=0)] = 30
+    lead_escalation_minutes: Annotated[float, Field(gt=0)] = 120
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     answers_per_hour: Annotated[int, Field(ge=1)] | None = None
 

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from domain import commerce
-from domain.kernel import Database, Text
-from knowledge import KnowledgeChanged, Library
+from api.settings import Settings
+from domain import commerce, leads
+from domain.kernel import SYSTEM, Database, Text
 
-QUICK, LONG = "quick", "long"
-"""The queues: what is done in a moment does not wait behind what takes minutes."""
+QUICK = "quick"
+"""The queue of what is done in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,51 +19,53 @@ class Tools:
     """What jobs work with."""
 
     database: Database
-    library: Library
+    settings: Settings
 
 
-Work = Callable[[Tools, Mapping[str, Any]], Awaitable[Any]]
+Body = Mapping[str, Any]
+Delay = Callable[[Settings], timedelta]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job; its work may be done twice, after a crash, and comes to the same."""
+    """One kind of job. Its work may be done twice, after a crash, and comes to the same."""
 
     name: str
     text: Text
-    work: Work
+    work: Callable[[Tools, Body], Awaitable[Any]]
     queue: str = QUICK
     cron: str | None = None
-    """When it is done by itself: minute, hour, day, month, weekday, UTC."""
-    events: Mapping[str, Callable[[Mapping[str, Any]], timedelta]] = field(default_factory=dict)
-    """The events that begin it, with how long after each."""
+    """When it is done by itself: minute, hour, day, month and weekday, in UTC."""
+    events: Mapping[str, Delay] = field(default_factory=dict)
+    """The events that begin it, and how long after each."""
 
 
-async def _expire_quotes(tools: Tools, _body: Mapping[str, Any]) -> int:
+async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
 
-async def _embed(tools: Tools, _body: Mapping[str, Any]) -> int:
-    return await tools.library.embed()
+def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
+    async def work(tools: Tools, body: Body) -> bool:
+        async with tools.database.open_uow(SYSTEM) as uow:
+            since = datetime.fromisoformat(body["since"])
+            return await leads.tell_overdue(uow, UUID(body["lead_id"]), since=since, step=step)
 
-
-def at_once(_body: Mapping[str, Any]) -> timedelta:
-    """Without waiting."""
-    return timedelta(0)
+    return work
 
 
 KINDS = (
     Kind("expire_quotes", Text("报价到期", "Quotes expire"), _expire_quotes, cron="*/10 * * * *"),
     Kind(
-        "embed_knowledge",
-        Text("为知识计算向量", "Knowledge gets its vectors"),
-        _embed,
-        LONG,
-        events={KnowledgeChanged.kind: at_once},
+        "remind_of_lead",
+        Text("提醒负责人：线索尚未响应", "The owner is reminded of a lead without a reply"),
+        _overdue(leads.Overdue.REMINDED),
+        events={leads.LeadWaits.kind: lambda settings: timedelta(minutes=settings.lead_reminder_minutes)},
+    ),
+    Kind(
+        "escalate_lead",
+        Text("升级到经理看板：线索尚未响应", "The managers are told of a lead without a reply"),
+        _overdue(leads.Overdue.ESCALATED),
+        events={leads.LeadWaits.kind: lambda settings: timedelta(minutes=settings.lead_escalation_minutes)},
     ),
 )
-
-
-def due(instant: datetime) -> str:
-    """A time as job inputs hold it."""
-    return instant.isoformat()
+BY_NAME = {kind.name: kind for kind in KINDS}

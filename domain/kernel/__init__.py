@@ -41,6 +41,7 @@ from domain.kernel.errors import (
     Unavailable,
 )
 from domain.kernel.events import Event, OutboxEvent
+from domain.kernel.executors import JobExecutor
 from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found_by
 from domain.kernel.outages import unavailable
 from domain.kernel.reader import WhoReads, beyond, who_reads
@@ -60,7 +61,7 @@ from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
     "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
-    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
+    "JobExecutor", "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime", "WhoReads",
     "among", "below_visible", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "sights", "totals_visible", "unavailable", "utc_now", "who_reads", "words",
 ]  # fmt: skip

@@ -44,11 +44,3 @@ async def living(database: Database) -> set[str]:
     since = database.clock() - timedelta(seconds=DEAD_SECONDS)
     async with database.read(SYSTEM) as connection:
         return set(await connection.scalars(select(JobExecutor.id).where(JobExecutor.seen_at >= since)))
-
-
-async def silent(database: Database) -> list[str]:
-    """The executors that have not."""
-    since = database.clock() - timedelta(seconds=DEAD_SECONDS)
-    async with database.read(SYSTEM) as connection:
-        found = await connection.scalars(select(JobExecutor.id).where(JobExecutor.seen_at < since))
-        return sorted(found)
