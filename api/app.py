@@ -27,7 +27,7 @@ from api.rates import Rates
 from api.reads.answering import Answering
 from api.responses import broken, refusal, refuse
 from api.schema import graphql_schema, schema
-from api.settings import Settings
+from api.settings import Jobs, Settings
 from api.storage import open_database
 from api.trusted import NONE, Trusted, read_manifest
 from assistant.language_model import OpenAIModel
@@ -42,6 +42,11 @@ SIGN_IN = "/auth/sign-in"
 OWN_LEDGER_KEY = Text(
     "生产环境不能使用自动生成的账本密钥：请用 SORTIE_LEDGER_KEY_FILE 指定密钥文件",
     "production does not start with a generated ledger key: name a key file by SORTIE_LEDGER_KEY_FILE",
+)
+
+ONE_PROCESS = Text(
+    "SQLite 只能由一个进程使用：请用 SORTIE_DATABASE_URL 指定 PostgreSQL",
+    "SQLite is for one process: name a PostgreSQL by SORTIE_DATABASE_URL",
 )
 
 
@@ -73,6 +78,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         desk = Desk(database, library, model, settings.model)
         upkeep = Upkeep(library, settings)
         background = Background(database, notary, settings, {KnowledgeChanged.kind: upkeep.look})
+        inside = settings.jobs is Jobs.INSIDE
 
         callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
         trusted = _trusted(settings)
@@ -80,7 +86,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await upkeep.start()
-        await background.start()
+        if inside:
+            await background.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
         if settings.signs_tokens:
@@ -89,10 +96,32 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
             await upkeep.stop()
-            await background.stop()
+            if inside:
+                await background.stop()
     finally:
         if model is not None:
             await model.close()
+        await database.close()
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[None]:
+    """Do the jobs of an installation in this process, which serves nobody.
+
+    Raises Conflict for a database with another schema, Invalid for SQLite, whose one process does its jobs itself.
+    """
+    if settings.embedded:
+        raise Invalid(ONE_PROCESS, ("SORTIE_DATABASE_URL",))
+    database = open_database(settings)
+    try:
+        _check_ledger_key(settings)
+        background = Background(database, Notary.of(database, settings), settings)
+        await background.start()
+        try:
+            yield
+        finally:
+            await background.stop()
+    finally:
         await database.close()
 
 
