@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,7 +18,8 @@ from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
 from api.callers import Callers
 from api.http import Answers, Endpoint, ide_file
-from api.jobs import Background, Upkeep
+from api.jobs import Upkeep
+from api.jobs.board import Board
 from api.lane import Lane
 from api.notary import Notary
 from api.operations.health import Health
@@ -36,6 +37,9 @@ from domain import consent
 from domain.kernel import SYSTEM, Database, ErrorCode, Invalid, Text
 from knowledge import KnowledgeChanged, Library
 from knowledge.generations import GenerationStore
+
+if TYPE_CHECKING:
+    from api.jobs.background import Background
 
 PATH = "/graphql"
 SIGN_IN = "/auth/sign-in"
@@ -77,16 +81,16 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
         upkeep = Upkeep(library, settings)
-        background = Background(database, notary, settings, {KnowledgeChanged.kind: upkeep.look})
-        inside = settings.jobs is Jobs.INSIDE
+        background = _background(database, notary, settings, upkeep) if settings.jobs is Jobs.INSIDE else None
 
-        callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
+        board = Board(settings)
+        callers = Callers(door, Rates(settings), settings, database, notary, desk, library, board)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await upkeep.start()
-        if inside:
+        if background is not None:
             await background.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
@@ -95,13 +99,21 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         try:
             yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
+            await board.close()
             await upkeep.stop()
-            if inside:
+            if background is not None:
                 await background.stop()
     finally:
         if model is not None:
             await model.close()
         await database.close()
+
+
+def _background(database: Database, notary: Notary, settings: Settings, upkeep: Upkeep | None = None) -> "Background":
+    # A process that does no jobs is spared what they take: DBOS is 25 MB.
+    from api.jobs.background import Background
+
+    return Background(database, notary, settings, {} if upkeep is None else {KnowledgeChanged.kind: upkeep.look})
 
 
 @asynccontextmanager
@@ -115,7 +127,7 @@ async def working(settings: Settings) -> AsyncIterator[None]:
     database = open_database(settings)
     try:
         _check_ledger_key(settings)
-        background = Background(database, Notary.of(database, settings), settings)
+        background = _background(database, Notary.of(database, settings), settings)
         await background.start()
         try:
             yield

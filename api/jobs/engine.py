@@ -104,6 +104,8 @@ class Engine:
         return [one.workflow_id for one in others if one.executor_id not in alive]
 
 
+works = {kind.name: kind.work for kind in KINDS}
+"""What is done for each kind."""
 _scheduled: dict[str, Any] = {}
 _registered: set[str] = set()
 
@@ -116,7 +118,7 @@ def _register(kind: Kind) -> None:
 
     async def work(body: Mapping[str, Any]) -> Any:
         assert Engine.tools is not None  # noqa: S101 - an engine has begun
-        return await kind.work(Engine.tools, body)
+        return await works[kind.name](Engine.tools, body)
 
     async def job(body: dict[str, Any]) -> Any:
         options: Any = {

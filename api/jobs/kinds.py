@@ -8,7 +8,7 @@ from uuid import UUID
 
 from api.settings import Settings
 from domain import commerce, leads
-from domain.kernel import SYSTEM, Database, Text
+from domain.kernel import SYSTEM, Database
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -31,7 +31,7 @@ class Kind:
     """One kind of job. Its work may be done twice, after a crash, and comes to the same."""
 
     name: str
-    text: Text
+    """One of `names.LABELS`."""
     work: Callable[[Tools, Body], Awaitable[Any]]
     queue: str = QUICK
     cron: str | None = None
@@ -54,18 +54,15 @@ def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
 
 
 KINDS = (
-    Kind("expire_quotes", Text("报价到期", "Quotes expire"), _expire_quotes, cron="*/10 * * * *"),
+    Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
     Kind(
         "remind_of_lead",
-        Text("提醒负责人：线索尚未响应", "The owner is reminded of a lead without a reply"),
         _overdue(leads.Overdue.REMINDED),
         events={leads.LeadWaits.kind: lambda settings: timedelta(minutes=settings.lead_reminder_minutes)},
     ),
     Kind(
         "escalate_lead",
-        Text("升级到经理看板：线索尚未响应", "The managers are told of a lead without a reply"),
         _overdue(leads.Overdue.ESCALATED),
         events={leads.LeadWaits.kind: lambda settings: timedelta(minutes=settings.lead_escalation_minutes)},
     ),
 )
-BY_NAME = {kind.name: kind for kind in KINDS}
