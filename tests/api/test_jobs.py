@@ -92,7 +92,10 @@ def settings_of(database: Database, home: Path, **more: Any) -> Settings:
 
 @asynccontextmanager
 async def at_work(database: Database, settings: Settings) -> AsyncIterator[Background]:
-    """A process that does jobs."""
+    """A process that does jobs, with none left by a test before: their ids count up anew."""
+    if not database.embedded:
+        async with database.writer.begin() as connection:
+            await connection.execute(sqlalchemy.text(f"DROP SCHEMA IF EXISTS {engine.SCHEMA} CASCADE"))
     notary = Notary(database, Signer(bytes(32)), HeadFile(settings.home / "heads"))
     made = Background(database, notary, settings)
     await made.start()
