@@ -130,17 +130,20 @@ class JobPayload:
     errors: list[UserError] = refusals()
 
 
+Chosen = Annotated[JobInput, strawberry.argument(description="The job.")]
+
+
 @strawberry.type
 class JobMutations:
     """What ADMIN does about jobs."""
 
     @mutation("Have a job that failed or was cancelled done again.", Role.ADMIN)
-    async def retry_job(self, info: Info, input: JobInput) -> JobPayload:
+    async def retry_job(self, info: Info, input: Chosen) -> JobPayload | None:
         """Retry it."""
         return await _done(info, "job.retried", input.id, _board(info.context).retry)
 
     @mutation("Cancel a job that waits or runs.", Role.ADMIN)
-    async def cancel_job(self, info: Info, input: JobInput) -> JobPayload:
+    async def cancel_job(self, info: Info, input: Chosen) -> JobPayload | None:
         """Cancel it."""
         return await _done(info, "job.cancelled", input.id, _board(info.context).cancel)
 
