@@ -81,9 +81,11 @@ class Background:
 
     async def start(self) -> None:
         """Close what a crash left open, and begin."""
-        interrupted = await pipeline.close_interrupted(self._database)
-        if interrupted:
-            log.warning("%d interrupted answers were closed as FAILED", interrupted)
+        if self._settings.embedded:
+            # Nobody else answers; elsewhere a job closes them when nobody can be at work on them any more.
+            interrupted = await pipeline.close_interrupted(self._database)
+            if interrupted:
+                log.warning("%d interrupted answers were closed as FAILED", interrupted)
         await self._engine.start()
         self._tasks = [
             asyncio.create_task(repeat("seal", self._notary.seal), name="seal"),

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from api.settings import Settings
+from assistant import pipeline
 from domain import commerce, leads
 from domain.kernel import SYSTEM, Database
 
@@ -40,6 +41,14 @@ class Kind:
     """The events that begin it, and how long after each."""
 
 
+INTERRUPTED = timedelta(minutes=15)
+"""Longer than any answer takes: whoever wrote one that has been open as long is not there any more."""
+
+
+async def _close_interrupted(tools: Tools, _body: Body) -> int:
+    return await pipeline.close_interrupted(tools.database, tools.database.clock() - INTERRUPTED)
+
+
 async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
@@ -55,6 +64,7 @@ def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
 
 KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
+    Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind(
         "remind_of_lead",
         _overdue(leads.Overdue.REMINDED),
