@@ -25,6 +25,8 @@ SCHEMA = "jobs"
 POLL_SECONDS = 0.5
 """How often the queues are looked at."""
 THREADS = 16
+GRACE_SECONDS = 5
+"""What is under way when the process ends has this long to end by itself."""
 ATTEMPTS, PAUSE_SECONDS = 5, 1.0
 """How often a job's work is tried, and the first pause between; each is twice the one before."""
 
@@ -72,7 +74,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Take no more jobs; those under way are another executor's, or the next start's."""
-        await asyncio.to_thread(DBOS.destroy)
+        await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=GRACE_SECONDS)
         # DBOS puts its own threads in the place of the loop's, and has ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await leave(self._database, [self.id])
