@@ -52,6 +52,9 @@ class Engine:
 
     async def start(self) -> None:
         """Begin to take jobs."""
+        if self._settings.embedded:
+            # Nobody else has this file, so whoever had it before is gone.
+            await leave(self._database, None)
         await beat(self._database, self.id)
         # Launched inside the loop, DBOS runs the jobs in it, where the database has its connections.
         DBOS(config=self._config())
@@ -77,7 +80,7 @@ class Engine:
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=GRACE_SECONDS)
         # DBOS puts its own threads in the place of the loop's, and has ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-        await leave(self._database, [self.id])
+        await leave(self._database, self.id)
 
     async def begin(self, kind: Kind, body: Mapping[str, Any], id: str, due: datetime) -> None:
         """Have a job done at an instant or as soon as can be; one with the same id is begun once."""

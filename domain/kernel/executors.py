@@ -32,10 +32,10 @@ async def beat(database: Database, id: str) -> None:
             uow.session.add(JobExecutor(id=id, started_at=uow.now, seen_at=uow.now))
 
 
-async def leave(database: Database, ids: list[str]) -> None:
-    """Forget executors that have ended."""
+async def leave(database: Database, id: str | None) -> None:
+    """Forget an executor that has ended, or all."""
     async with database.open_uow(SYSTEM) as uow:
-        gone = delete(JobExecutor).where(JobExecutor.id.in_(ids))
+        gone = delete(JobExecutor) if id is None else delete(JobExecutor).where(JobExecutor.id == id)
         await uow.session.execute(gone, execution_options={"synchronize_session": False})
 
 
