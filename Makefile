@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash bench bench-growth ide clean
+.PHONY: help run test check fix revision fuzz crash timers bench bench-growth ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -47,6 +47,9 @@ fuzz: $(STAMP) ## Put drawn documents to a real server for two minutes, then 20,
 
 crash: $(STAMP) ## Kill the server 20 times among 10,000 writes on both databases, and tamper with the ledger
 	@$(BIN)/python -m bench.crash $(ARGS)
+
+timers: $(STAMP) ## Kill a process among 1,000 timers, on each database (6 minutes)
+	@$(BIN)/python -m bench.timers $(ARGS)
 
 bench: $(STAMP) ## Measure speed beside PostGraphile and on SQLite: 20 minutes, two cores; installs wrk and the peer
 	@$(BIN)/python -m bench.answers

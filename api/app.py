@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,7 +18,8 @@ from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
 from api.callers import Callers
 from api.http import Answers, Endpoint, ide_file
-from api.jobs import Jobs
+from api.jobs import Upkeep
+from api.jobs.board import Board
 from api.lane import Lane
 from api.notary import Notary
 from api.operations.health import Health
@@ -27,21 +28,29 @@ from api.rates import Rates
 from api.reads.answering import Answering
 from api.responses import broken, refusal, refuse
 from api.schema import graphql_schema, schema
-from api.settings import Settings
+from api.settings import Jobs, Settings
 from api.storage import open_database
 from api.trusted import NONE, Trusted, read_manifest
 from assistant.language_model import OpenAIModel
 from assistant.pipeline import Desk
 from domain import consent
 from domain.kernel import SYSTEM, Database, ErrorCode, Invalid, Text
-from knowledge import Library
+from knowledge import KnowledgeChanged, Library
 from knowledge.generations import GenerationStore
+
+if TYPE_CHECKING:
+    from api.jobs.background import Background
 
 PATH = "/graphql"
 SIGN_IN = "/auth/sign-in"
 OWN_LEDGER_KEY = Text(
     "生产环境不能使用自动生成的账本密钥：请用 SORTIE_LEDGER_KEY_FILE 指定密钥文件",
     "production does not start with a generated ledger key: name a key file by SORTIE_LEDGER_KEY_FILE",
+)
+
+ONE_PROCESS = Text(
+    "SQLite 只能由一个进程使用：请用 SORTIE_DATABASE_URL 指定 PostgreSQL",
+    "SQLite is for one process: name a PostgreSQL by SORTIE_DATABASE_URL",
 )
 
 
@@ -71,14 +80,18 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         notary = Notary.of(database, settings)
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
-        jobs = Jobs(database, notary, library, settings)
+        upkeep = Upkeep(library, settings)
+        background = _background(database, notary, settings, upkeep) if settings.jobs is Jobs.INSIDE else None
 
-        callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
+        board = Board(settings)
+        callers = Callers(door, Rates(settings), settings, database, notary, desk, library, board)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
-        await jobs.start()
+        await upkeep.start()
+        if background is not None:
+            await background.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
         if settings.signs_tokens:
@@ -86,10 +99,41 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         try:
             yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
-            await jobs.stop()
+            await board.close()
+            await upkeep.stop()
+            if background is not None:
+                await background.stop()
     finally:
         if model is not None:
             await model.close()
+        await database.close()
+
+
+def _background(database: Database, notary: Notary, settings: Settings, upkeep: Upkeep | None = None) -> "Background":
+    # A process that does no jobs is spared what they take: DBOS is 25 MB.
+    from api.jobs.background import Background
+
+    return Background(database, notary, settings, {} if upkeep is None else {KnowledgeChanged.kind: upkeep.look})
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[None]:
+    """Do the jobs of an installation in this process, which serves nobody.
+
+    Raises Conflict for a database with another schema, Invalid for SQLite, whose one process does its jobs itself.
+    """
+    if settings.embedded:
+        raise Invalid(ONE_PROCESS, ("SORTIE_DATABASE_URL",))
+    database = open_database(settings)
+    try:
+        _check_ledger_key(settings)
+        background = _background(database, Notary.of(database, settings), settings)
+        await background.start()
+        try:
+            yield
+        finally:
+            await background.stop()
+    finally:
         await database.close()
 
 

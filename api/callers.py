@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from api.auth import Admission, Door
 from api.context import Auditor, Context, preferred_language
+from api.jobs.board import Board
 from api.limits import Limits
 from api.rates import Rates
 from api.settings import Settings
@@ -41,6 +42,7 @@ class Callers:
     auditor: Auditor
     desk: Desk
     library: Library
+    board: Board
     _limits: dict[frozenset[Role], Limits] = field(default_factory=dict)
 
     async def admitted(self, caller: Caller, *, counted: bool = False) -> Entry:
@@ -87,6 +89,7 @@ class Callers:
             auditor=self.auditor,
             desk=self.desk,
             library=self.library,
+            board=self.board,
             limits=self._limits_of(actor),
             rates=self.rates,
         )

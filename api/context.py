@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import strawberry
 from sqlalchemy import Executable
@@ -21,6 +21,9 @@ from assistant.pipeline import Desk
 from domain.kernel import Actor, Database, Language, Text, Unauthenticated, Unavailable, UnitOfWork
 from domain.ledger import Verification
 from knowledge import Library
+
+if TYPE_CHECKING:
+    from api.jobs.board import Board
 
 BATCH = 10_000
 """Keys of one statement at most: PostgreSQL takes 32,767 parameters."""
@@ -66,6 +69,7 @@ class Context:
     auditor: Auditor | None = None
     desk: Desk | None = None
     library: Library | None = None
+    board: "Board | None" = None
     limits: Limits = field(default_factory=Limits)
     rates: Rates | None = None
     done: dict[str, Any] = field(default_factory=dict)

@@ -117,6 +117,12 @@ class Lead(Record):
         ("first_responded_at", "assigned_at", "captured_at"), leads.first_response_minutes,
         "Whole minutes to the first genuine reply: from the assignment, or from the capture where no assignment came before the reply.",
     )  # fmt: skip
+    reminded_at: datetime | None = column(
+        "When its owner was reminded that it waits for a first reply; null while it was not due."
+    )
+    escalated_at: datetime | None = column(
+        "When its managers were told that it waits for a first reply; null while it was not due."
+    )
     last_activity_at: datetime = column("When anything was last done on it.")
     owner: User | None = to_one("owner_id", "The colleague who works on it; null while it is open to claim.")
     duplicate_verdict: DuplicateVerdict | None = column("How sure it is that it repeats another.")
@@ -167,6 +173,11 @@ def _responded(view: View, wanted: bool) -> ColumnElement[bool]:
     return replied.is_not(None) if wanted else replied.is_(None)
 
 
+def _overdue(view: View, wanted: bool) -> ColumnElement[bool]:
+    waits = view.column("first_responded_at").is_(None) & view.column("escalated_at").is_not(None)
+    return waits if wanted else ~waits
+
+
 @strawberry.input(description="Which leads; all conditions hold together.")
 class LeadFilter:
     """Conditions on leads."""
@@ -182,6 +193,9 @@ class LeadFilter:
     channel: Channel | None = equals("channel", "The way in which it came.")
     unowned: bool | None = matching(_unowned, "True: open to claim; false: owned.")
     responded: bool | None = matching(_responded, "True: somebody has genuinely replied; false: nobody has.")
+    overdue: bool | None = matching(
+        _overdue, "True: nobody has replied and the managers were told of it; false: the others."
+    )
     search: str | None = contains_in(
         ("name", "company"), "A part of the name or the company, upper and lower case alike."
     )

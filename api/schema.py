@@ -22,6 +22,7 @@ from api.deal_mutations import DealMutations
 from api.deals import DealQueries
 from api.documents import Documents, Limited
 from api.errors import FitText, report
+from api.jobs.graphql import JobMutations, JobQueries
 from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.lead_mutations import LeadMutations
 from api.leads import LeadQueries
@@ -51,6 +52,7 @@ class Query(
     ActivityQueries,
     SavedViewQueries,
     SearchQueries,
+    JobQueries,
     KnowledgeQueries,
     AssistantQueries,
     AuditQueries,
@@ -74,6 +76,7 @@ class Mutation(
     ActivityMutations,
     AttachmentMutations,
     ConsentMutations,
+    JobMutations,
     KnowledgeMutations,
     SavedViewMutations,
     AssistantMutations,

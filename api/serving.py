@@ -13,15 +13,16 @@ from types import FrameType
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
-from api.app import PATH, opened
+from api.app import ONE_PROCESS, PATH, opened, working
 from api.connections import patient
+from api.crew import Crew
 from api.jobs import find_model
 from api.operations import logs
 from api.operations.health import Health
 from api.operations.tracing import Telemetry
 from api.settings import Settings
 from api.storage import ensure_schema, load_demo
-from domain.kernel import Text, Unavailable
+from domain.kernel import Invalid, Text, Unavailable
 from knowledge.embedding import ModelUnusableError
 from knowledge.packaged_model import Progress
 
@@ -59,23 +60,61 @@ def _prepare_model(settings: Settings, say: Say, bar: Bar) -> None:
         say(error.text)
 
 
-def serve(settings: Settings, say: Say) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way.
+def serve(settings: Settings, say: Say, processes: int = 1) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way; by several processes where that is asked.
 
-    Raises Unavailable when the address is taken, and what `app.opened` raises.
+    Raises Unavailable when the address is taken or no process comes up, Invalid for several processes on SQLite, and what
+    `app.opened` raises.
     """
+    if processes > 1 and settings.embedded:
+        raise Invalid(ONE_PROCESS, ("SORTIE_DATABASE_URL",))
     logs.configure(settings)
-    telemetry = Telemetry()
     listener = _listener(settings.host, settings.port)
     try:
-        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-            runner.run(_serve(settings, listener, say))
+        if processes > 1:
+            asyncio.run(ensure_schema(settings))
+            asyncio.run(Crew(settings, listener, processes, lambda: say(_welcome(settings, listener))).run())
+        else:
+            serve_on(settings, listener, lambda: say(_welcome(settings, listener)))
     finally:
         listener.close()
+
+
+def serve_on(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve on a bound socket, as one of several processes or alone."""
+    logs.configure(settings)
+    telemetry = Telemetry()
+    try:
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+            runner.run(_serve(settings, listener, ready))
+    finally:
         telemetry.close()
 
 
-async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
+def work(settings: Settings, say: Say) -> None:
+    """Do jobs until SIGINT or SIGTERM, and serve nobody.
+
+    Raises what `app.working` raises.
+    """
+    logs.configure(settings)
+    telemetry = Telemetry()
+    try:
+        asyncio.run(_work(settings, say))
+    finally:
+        telemetry.close()
+
+
+async def _work(settings: Settings, say: Say) -> None:
+    await ensure_schema(settings)
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with working(settings):
+        say(Text("已就绪：本进程处理后台任务", "Ready: this process does jobs"))
+        await stopped.wait()
+
+
+async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     await ensure_schema(settings)
     async with opened(settings) as service:
         config = uvicorn.Config(
@@ -93,7 +132,7 @@ async def _serve(settings: Settings, listener: socket.socket, say: Say) -> None:
             limit_concurrency=settings.connections,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
-        server = _Server(config, lambda: say(_welcome(settings, listener)), service.health, settings.drain_seconds)
+        server = _Server(config, ready, service.health, settings.drain_seconds)
         await server.serve(sockets=[listener])
 
 

@@ -31,6 +31,13 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class Jobs(StrEnum):
+    """Where jobs are done."""
+
+    INSIDE = "inside"
+    APART = "apart"
+
+
 class LogFormat(StrEnum):
     """How logs are written."""
 
@@ -92,6 +99,9 @@ class Settings(BaseSettings):
     role_limits: dict[Role, Limits] = {}
     trusted_documents: Path | None = None
     trusted_only: bool = False
+    jobs: Jobs = Jobs.INSIDE
+    lead_reminder_minutes: Annotated[float, Field(gt=0)] = 30
+    lead_escalation_minutes: Annotated[float, Field(gt=0)] = 120
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     answers_per_hour: Annotated[int, Field(ge=1)] | None = None
 
@@ -140,6 +150,8 @@ class Settings(BaseSettings):
             raise ValueError("SORTIE_TOKEN_ISSUER, SORTIE_TOKEN_AUDIENCE and SORTIE_TOKEN_JWKS_URL come together")
         if bool(self.oidc_issuer) != bool(self.oidc_client_id):
             raise ValueError("SORTIE_OIDC_ISSUER and SORTIE_OIDC_CLIENT_ID come together")
+        if self.jobs is Jobs.APART and self.embedded:
+            raise ValueError("SORTIE_JOBS=apart needs PostgreSQL: SQLite has one process")
         if self.trusted_only and self.trusted_documents is None:
             raise ValueError("SORTIE_TRUSTED_ONLY needs SORTIE_TRUSTED_DOCUMENTS: the manifest of what is taken")
         return self
@@ -217,6 +229,11 @@ class Settings(BaseSettings):
     def embeds(self) -> bool:
         """Whether search uses an embedding model; without one it goes by words alone."""
         return self.embedding_model != "off"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether everything is in one process with a SQLite file."""
+        return self.database.startswith("sqlite")
 
     @property
     def database(self) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -397,14 +398,16 @@ async def close_failed(database: Database, generation_id: UUID, reason: str, wat
         )
 
 
-async def close_interrupted(database: Database) -> int:
-    """At start: end every request that a crash left open as FAILED, and return how many there were."""
+async def close_interrupted(database: Database, before: datetime | None = None) -> int:
+    """End every request that a crash left open as FAILED, and return how many there were.
+
+    Where several processes answer, `before` spares those on which another may be at work.
+    """
+    left = select(Generation.id).where(Generation.disposition == Disposition.REQUESTED)
+    if before is not None:
+        left = left.where(Generation.requested_at < before)
     async with database.read(SYSTEM) as connection:
-        open_ids = (
-            (await connection.execute(select(Generation.id).where(Generation.disposition == Disposition.REQUESTED)))
-            .scalars()
-            .all()
-        )
+        open_ids = (await connection.scalars(left)).all()
     for generation_id in open_ids:
         await close_failed(database, generation_id, "interrupted by a restart")
     return len(open_ids)

@@ -42,9 +42,9 @@ class Home:
 class running:  # noqa: N801 - read as a phrase: with running(home)
     """A server process from its ready line to its end by SIGTERM; `said` grows by what it writes to stderr."""
 
-    def __init__(self, home: Home, **environment: str) -> None:
+    def __init__(self, home: Home, *options: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0"], env=home.environment(**environment), cwd=home.path, stderr=subprocess.PIPE,
+            [*COMMAND, "serve", "--port", "0", *options], env=home.environment(**environment), cwd=home.path, stderr=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, encoding="utf-8",
         )  # fmt: skip
         self.said: list[str] = []

@@ -1,6 +1,8 @@
 """The command `sortie`: serve, migrate, load, sign in, audit. Progress goes to stderr, results to stdout."""
 
 import asyncio
+import os
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -46,13 +48,44 @@ Host = Annotated[str | None, typer.Option(help=pick("监听地址", "The address
 
 
 @app.command(help=pick("启动服务（不加载演示数据）。", "Serve the API; never loads the demo company."))
-def serve(port: Port = None, host: Host = None) -> None:
+def serve(
+    port: Port = None,
+    host: Host = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help=pick("进程数（多于一个需要 PostgreSQL）", "How many processes; several need PostgreSQL"),
+            min=1,
+            max=256,
+        ),
+    ] = 1,
+    listener: Annotated[int | None, typer.Option(hidden=True)] = None,
+    tell: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Serve until SIGINT or SIGTERM."""
     from api import serving
 
     settings = settings_of(port=port, host=host)
     with readable_errors():
-        serving.serve(settings, say)
+        if listener is None or tell is None:
+            serving.serve(settings, say, workers)
+        else:
+            serving.serve_on(settings, socket.socket(fileno=listener), lambda: _tell(tell))
+
+
+def _tell(tell: int) -> None:
+    """Tell the process that began this one that it serves."""
+    os.write(tell, b".")
+
+
+@app.command(help=pick("处理后台任务，不提供服务（需要 PostgreSQL）。", "Do jobs and serve nobody; needs PostgreSQL."))
+def worker() -> None:
+    """Work until SIGINT or SIGTERM."""
+    from api import serving
+
+    settings = settings_of()
+    with readable_errors():
+        serving.work(settings, say)
 
 
 @app.command(

@@ -41,6 +41,7 @@ from domain.kernel.errors import (
     Unavailable,
 )
 from domain.kernel.events import Event, OutboxEvent
+from domain.kernel.executors import JobExecutor
 from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found_by
 from domain.kernel.outages import unavailable
 from domain.kernel.outbox import Delivery, OutboxReceipt, consume, remove_handled
@@ -61,7 +62,7 @@ from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
     "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "ClientKey", "Conflict", "Database", "Delivery", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
-    "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OutboxReceipt", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
+    "JobExecutor", "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OutboxReceipt", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime", "WhoReads",
     "among", "below_visible", "beyond", "consume", "declared", "entity", "field_visible", "fingerprint", "found_by", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "remove_handled", "rows_visible", "search", "sights", "totals_visible", "unavailable", "utc_now", "who_reads", "words",
 ]  # fmt: skip

@@ -24,8 +24,9 @@ from domain.leads.service import (
     touch,
     update,
 )
+from domain.leads.waiting import LeadWaits, Overdue, tell_overdue, waits_since
 
 __all__ = [
-    "CLOSED", "FOLLOWING", "WRITERS", "Candidate", "DuplicateVerdict", "Lead", "LeadGrade", "LeadStatus", "LeadStep", "Refusal", "Standing", "assign", "capture", "check_step", "claim",
-    "disqualify", "duplicate_verdict", "first_response_minutes", "nurture", "qualify", "refusal", "release", "touch", "update",
+    "CLOSED", "FOLLOWING", "WRITERS", "Candidate", "DuplicateVerdict", "Lead", "LeadGrade", "LeadStatus", "LeadStep", "LeadWaits", "Overdue", "Refusal", "Standing", "assign", "capture", "check_step", "claim",
+    "disqualify", "duplicate_verdict", "first_response_minutes", "nurture", "qualify", "refusal", "release", "tell_overdue", "touch", "update", "waits_since",
 ]  # fmt: skip

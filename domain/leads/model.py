@@ -47,7 +47,7 @@ class DuplicateVerdict(StrEnum):
 LEAD_FIELDS = frozenset({
     "company", "region", "industry", "contact", "channel", "assigned_at", "first_responded_at", "first_response_minutes", "owner", "interest", "budget",
     "grade", "disqualify_reason", "duplicate_verdict", "duplicate_of", "duplicates", "converted_to", "activities", "attachments",
-    "custom_fields", "log",
+    "custom_fields", "log", "reminded_at", "escalated_at",
 })  # fmt: skip
 
 
@@ -87,6 +87,8 @@ class Lead(Record):
     captured_at: Mapped[datetime]
     assigned_at: Mapped[datetime | None]
     first_responded_at: Mapped[datetime | None]
+    reminded_at: Mapped[datetime | None]
+    escalated_at: Mapped[datetime | None]
     last_activity_at: Mapped[datetime]
     converted_at: Mapped[datetime | None]
     converted_account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))

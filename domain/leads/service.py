@@ -33,6 +33,7 @@ from domain.leads.policy import (
     duplicate_verdict,
     refusal,
 )
+from domain.leads.waiting import begin_waiting
 
 WRITERS = (Role.REP, Role.MANAGER)
 CANDIDATE_LIMIT = 200
@@ -87,6 +88,9 @@ async def capture(
     )  # fmt: skip
     uow.session.add(lead)
     uow.note("lead.captured", lead, {"source": source, "duplicate": verdict.value})
+    if uow.actor.kind is not ActorKind.IMPORT:
+        # What is imported came in long ago.
+        begin_waiting(uow, lead)
     await uow.session.flush()
     return lead
 
@@ -202,6 +206,7 @@ async def claim(uow: UnitOfWork, id: UUID) -> Lead:
     check_step(uow, lead, LeadStep.CLAIM)
     lead.status = FOLLOWING[LeadStep.CLAIM][lead.status]
     lead.owner_id, lead.assigned_at = uow.actor.user_id, uow.now
+    begin_waiting(uow, lead)
     uow.note("lead.claimed", lead)
     await uow.session.flush()
     return lead
@@ -221,9 +226,12 @@ async def assign(uow: UnitOfWork, id: UUID, *, owner_id: UUID, expected_version:
     lead = await _take(uow, id, LeadStep.ASSIGN, expected_version)
     within = None if _standing(uow, lead).manages else lead.territory_id
     await people.check_seller(uow, owner_id, within, path=("ownerId",))
-    if lead.owner_id != owner_id:
+    changes_hands = lead.owner_id != owner_id
+    if changes_hands:
         lead.owner_id, lead.assigned_at = owner_id, uow.now
     lead.disqualify_reason = None
+    if changes_hands:
+        begin_waiting(uow, lead)
     uow.note("lead.assigned", lead)
     await uow.session.flush()
     return lead

@@ -1,18 +1,15 @@
 """Commerce over GraphQL: a whole sale by its mutations, lists with filters, masks, statements, refusals that change nothing."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from api.jobs import Jobs
-from api.notary import Notary
+from api.jobs.kinds import KINDS, Tools
 from api.settings import Settings
 from domain.commerce import Invoice, Order, OrderLine, Payment, PriceBookEntry, Product, Quote, QuoteLine, QuoteStatus
-from domain.ledger import AuditEvent, HeadFile, Signer
-from knowledge import Library
+from domain.ledger import AuditEvent
 from tests.api.conftest import Ask, Company, Statements
 
 PRICE = {"listPrice": {"amount": "38000.00", "currency": "CNY"}, "floorPrice": {"amount": "31500", "currency": "CNY"}}
@@ -177,22 +174,14 @@ async def test_a_revision_names_what_it_revises(shop: Shop) -> None:
     assert (gone["status"], gone["reason"]) == ("REJECTED", "预算取消")
 
 
-async def test_a_server_lets_quotes_expire_after_their_last_day(company: Company, shop: Shop, tmp_path: Path) -> None:
+async def test_a_job_lets_quotes_expire_after_their_last_day(company: Company, shop: Shop, tmp_path: Path) -> None:
     await shop.step("issueQuote", await shop.quote(await shop.product()))
     company.database.clock.advance(days=31)  # type: ignore[attr-defined]
-    settings = Settings(home=tmp_path, embedding_model="off")
-    notary = Notary(company.database, Signer(bytes(range(32))), HeadFile(tmp_path / "heads"))
-    jobs = Jobs(company.database, notary, Library(company.database), settings)
-    await jobs.start()
-    found = None
-    for _ in range(100):
-        async with company.database.read() as connection:
-            found = (await connection.execute(select(Quote.status))).scalar_one()
-        if found is not QuoteStatus.ISSUED:
-            break
-        await asyncio.sleep(0.02)
-    await jobs.stop()
-    assert found is QuoteStatus.EXPIRED
+    expire = next(kind for kind in KINDS if kind.name == "expire_quotes")
+    assert expire.cron
+    assert await expire.work(Tools(company.database, Settings(home=tmp_path)), {}) == 1
+    async with company.database.read() as connection:
+        assert (await connection.execute(select(Quote.status))).scalar_one() is QuoteStatus.EXPIRED
 
 
 async def test_a_client_key_makes_each_record_once(company: Company, shop: Shop) -> None:

@@ -50,7 +50,7 @@ class Edges:
 
     def __init__(self, database: Database, engine: Engine | None, **settings: Any) -> None:
         given = Settings(**settings)
-        self.callers = Callers(Door(database, KEY), Rates(given), given, database, *[cast("Any", None)] * 3)
+        self.callers = Callers(Door(database, KEY), Rates(given), given, database, *[cast("Any", None)] * 4)
         endpoint = Endpoint(schema, self.callers, given, engine)
         self.lane = Lane(endpoint, PATH, given, [], self._elsewhere)
         self.long: list[str] = []

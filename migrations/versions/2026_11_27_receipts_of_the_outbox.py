@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "4b948f958ef8"
-down_revision = "342cf57662b5"
+down_revision = "2bd5fa6ed3f3"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,140 @@
+"""Durable jobs on DBOS: whatever waits, repeats or is tried again is a row in a database before it is done."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, ClassVar
+
+from dbos import DBOS, DBOSConfig
+from sqlalchemy import make_url
+
+from api.jobs.kinds import KINDS, QUICK, Kind, Tools
+from api.settings import Settings
+from domain.kernel import SYSTEM, new_id
+from domain.kernel.executors import beat, leave, living
+
+log = logging.getLogger("sortie.jobs")
+
+APPLICATION, VERSION = "sortie", "1"
+"""The version changes only where jobs that have begun cannot go on with newer code: DBOS leaves those of another version alone."""
+SCHEMA = "jobs"
+POLL_SECONDS = 0.5
+"""How often the queues are looked at."""
+THREADS = 16
+GRACE_SECONDS = 5
+"""What is under way when the process ends has this long to end by itself."""
+ATTEMPTS, PAUSE_SECONDS = 5, 1.0
+"""How often a job's work is tried, and the first pause between; each is twice the one before."""
+
+
+def jobs_url(settings: Settings) -> str:
+    """Where the jobs are kept: in the installation's PostgreSQL, or beside its SQLite file."""
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{settings.home / 'jobs.db'}"
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+class Engine:
+    """The jobs of this process; there is one engine a process, since DBOS is one."""
+
+    tools: ClassVar[Tools | None] = None
+
+    def __init__(self, tools: Tools) -> None:
+        self._settings = tools.settings
+        self._database = tools.database
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
+        Engine.tools = tools
+
+    async def start(self) -> None:
+        """Begin to take jobs."""
+        if self._settings.embedded:
+            # Nobody else has this file, so whoever had it before is gone.
+            await leave(self._database, None)
+        await beat(self._database, self.id)
+        # Launched inside the loop, DBOS runs the jobs in it, where the database has its connections.
+        DBOS(config=self._config())
+        for kind in KINDS:
+            _register(kind)
+        DBOS.launch()
+        await DBOS.register_queue_async(QUICK, polling_interval_sec=POLL_SECONDS)
+        schedules: Any = [
+            {"schedule_name": kind.name, "workflow_fn": _scheduled[kind.name], "schedule": kind.cron, "queue_name": kind.queue, "context": None}
+            for kind in KINDS
+            if kind.cron is not None
+        ]  # fmt: skip
+        await DBOS.apply_schedules_async(schedules)
+
+    def _config(self) -> DBOSConfig:
+        return {
+            "name": APPLICATION, "system_database_url": jobs_url(self._settings), "dbos_system_schema": SCHEMA, "executor_id": self.id,
+            "application_version": VERSION, "log_level": "WARNING", "enable_otlp": False, "sys_db_pool_size": 5, "max_executor_threads": THREADS,
+        }  # fmt: skip
+
+    async def stop(self) -> None:
+        """Take no more jobs; those under way are another executor's, or the next start's."""
+        await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=GRACE_SECONDS)
+        # DBOS puts its own threads in the place of the loop's, and has ended them.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        await leave(self._database, self.id)
+
+    async def begin(self, kind: Kind, body: Mapping[str, Any], id: str, due: datetime) -> None:
+        """Have a job done at an instant or as soon as can be; one with the same id is begun once."""
+        options: Any = {"workflow_name": kind.name, "queue_name": kind.queue, "workflow_id": id}
+        seconds = (due - self._database.clock()).total_seconds()
+        if seconds > 0:
+            options["delay_seconds"] = seconds
+        await DBOS.enqueue_workflow_with_options_async(options, dict(body))
+
+    async def keep(self) -> None:
+        """Say that this executor lives, and take the jobs of those that do not any more."""
+        await beat(self._database, self.id)
+        if await self._left():
+            async with self._database.open_uow(SYSTEM) as uow:
+                await uow.wait_turn("jobs of executors that are gone")
+                # Whoever waited for another's turn finds none left.
+                if left := await self._left():
+                    await DBOS.resume_workflows_async(left, queue_name=QUICK)
+                    log.warning("%d jobs of executors that are gone go on here or elsewhere", len(left))
+
+    async def _left(self) -> list[str]:
+        """The jobs that an executor had begun which does not live any more."""
+        pending = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
+        others = [one for one in pending if one.executor_id != self.id]
+        alive = await living(self._database) if others else set()
+        return [one.workflow_id for one in others if one.executor_id not in alive]
+
+
+works = {kind.name: kind.work for kind in KINDS}
+"""What is done for each kind."""
+_scheduled: dict[str, Any] = {}
+_registered: set[str] = set()
+
+
+def _register(kind: Kind) -> None:
+    """Make a kind known to DBOS, whose registry is the process' own."""
+    if kind.name in _registered:
+        return
+    _registered.add(kind.name)
+
+    async def work(body: Mapping[str, Any]) -> Any:
+        assert Engine.tools is not None  # noqa: S101 - an engine has begun
+        return await works[kind.name](Engine.tools, body)
+
+    async def job(body: dict[str, Any]) -> Any:
+        options: Any = {
+            "name": kind.name, "retries_allowed": True, "max_attempts": ATTEMPTS, "interval_seconds": PAUSE_SECONDS, "backoff_rate": 2.0,
+        }  # fmt: skip
+        return await DBOS.run_step_async(options, work, body)
+
+    async def scheduled(_at: datetime, _context: Any) -> Any:
+        return await job({})
+
+    if kind.cron is None:
+        DBOS.workflow(name=kind.name)(job)
+    else:
+        _scheduled[kind.name] = DBOS.workflow(name=kind.name)(scheduled)

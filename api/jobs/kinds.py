@@ -1,0 +1,78 @@
+"""The kinds of jobs: what each is called, what begins it, and what it does."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from api.settings import Settings
+from assistant import pipeline
+from domain import commerce, leads
+from domain.kernel import SYSTEM, Database
+
+QUICK = "quick"
+"""The queue of what is done in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What jobs work with."""
+
+    database: Database
+    settings: Settings
+
+
+Body = Mapping[str, Any]
+Delay = Callable[[Settings], timedelta]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of job. Its work may be done twice, after a crash, and comes to the same."""
+
+    name: str
+    """One of `names.LABELS`."""
+    work: Callable[[Tools, Body], Awaitable[Any]]
+    queue: str = QUICK
+    cron: str | None = None
+    """When it is done by itself: minute, hour, day, month and weekday, in UTC."""
+    events: Mapping[str, Delay] = field(default_factory=dict)
+    """The events that begin it, and how long after each."""
+
+
+INTERRUPTED = timedelta(minutes=15)
+"""Longer than any answer takes: whoever wrote one that has been open as long is not there any more."""
+
+
+async def _close_interrupted(tools: Tools, _body: Body) -> int:
+    return await pipeline.close_interrupted(tools.database, tools.database.clock() - INTERRUPTED)
+
+
+async def _expire_quotes(tools: Tools, _body: Body) -> int:
+    return await commerce.expire_quotes(tools.database)
+
+
+def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
+    async def work(tools: Tools, body: Body) -> bool:
+        async with tools.database.open_uow(SYSTEM) as uow:
+            since = datetime.fromisoformat(body["since"])
+            return await leads.tell_overdue(uow, UUID(body["lead_id"]), since=since, step=step)
+
+    return work
+
+
+KINDS = (
+    Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
+    Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
+    Kind(
+        "remind_of_lead",
+        _overdue(leads.Overdue.REMINDED),
+        events={leads.LeadWaits.kind: lambda settings: timedelta(minutes=settings.lead_reminder_minutes)},
+    ),
+    Kind(
+        "escalate_lead",
+        _overdue(leads.Overdue.ESCALATED),
+        events={leads.LeadWaits.kind: lambda settings: timedelta(minutes=settings.lead_escalation_minutes)},
+    ),
+)

@@ -1,0 +1,10 @@
+"""What the kinds of jobs are called."""
+
+from domain.kernel import Text
+
+LABELS = {
+    "expire_quotes": Text("报价到期", "Quotes expire"),
+    "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),
+    "remind_of_lead": Text("提醒负责人：线索尚未响应", "The owner is reminded of a lead without a reply"),
+    "escalate_lead": Text("升级到经理看板：线索尚未响应", "The managers are told of a lead without a reply"),
+}
