@@ -20,6 +20,7 @@ from api.callers import Callers
 from api.http import Answers, Endpoint, ide_file
 from api.jobs import Jobs
 from api.lane import Lane
+from api.live import Hub
 from api.notary import Notary
 from api.operations.health import Health
 from api.operations.requests import Observed
@@ -71,14 +72,16 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         notary = Notary.of(database, settings)
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
+        hub = Hub(database)
         jobs = Jobs(database, notary, library, settings)
 
-        callers = Callers(door, Rates(settings), settings, database, notary, desk, library)
+        callers = Callers(door, Rates(settings), settings, database, notary, desk, library, hub)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
         await jobs.start()
+        hub.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
         if settings.signs_tokens:
@@ -86,6 +89,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         try:
             yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
+            await hub.stop()
             await jobs.stop()
     finally:
         if model is not None:

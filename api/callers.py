@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from api.auth import Admission, Door
-from api.context import Auditor, Context, preferred_language
+from api.context import Auditor, Context, Watching, preferred_language
 from api.limits import Limits
 from api.rates import Rates
 from api.settings import Settings
@@ -41,6 +41,7 @@ class Callers:
     auditor: Auditor
     desk: Desk
     library: Library
+    hub: Watching | None = None
     _limits: dict[frozenset[Role], Limits] = field(default_factory=dict)
 
     async def admitted(self, caller: Caller, *, counted: bool = False) -> Entry:
@@ -76,6 +77,7 @@ class Callers:
     def _entry(self, caller: Caller, admission: Admission | None) -> Entry:
         actor = admission.actor if admission else None
         context = self._context(actor, caller.languages)
+        context.ends_at = admission.expires_at if admission else None
         return Entry(context, admission.standing, admission.expires_at) if admission else Entry(context)
 
     def _context(self, actor: Actor | None, languages: str | None) -> Context:
@@ -87,6 +89,7 @@ class Callers:
             auditor=self.auditor,
             desk=self.desk,
             library=self.library,
+            hub=self.hub,
             limits=self._limits_of(actor),
             rates=self.rates,
         )

@@ -18,9 +18,11 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from domain.kernel.actors import SYSTEM, Actor, ActorKind
+from domain.kernel.changes import ChangeKind, told
 from domain.kernel.errors import SalesError, StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
+from domain.kernel.listening import Listener
 from domain.kernel.orm import Base, Record
 from domain.kernel.outages import GONE, UNREACHED, unavailable
 from domain.kernel.postgres import Seats
@@ -108,6 +110,7 @@ class UnitOfWork:
         self.notes: list[Note] = []
         self.digests: dict[Ref, str] = {}
         self._changes: dict[Ref, list[RowChange]] = {}
+        self._told: dict[Ref, ChangeKind] = {}
         self._bulk: set[str] = set()
         self._covered_tables: set[str] = set()
         self._ids = ids
@@ -193,7 +196,12 @@ class UnitOfWork:
             noted[ref].changes = changes
         if self.notes:
             self.digests = await recorder.record(self, self.notes)
+        self._transaction.news = self._news()
         await self._transaction.commit()
+
+    def _news(self) -> list[str]:
+        """What listeners are told: every changed record that readers reach, and what it is a part of."""
+        return told(self._told, [model.entity() for model in map(_class_of, self._bulk) if model and model.__access__])
 
     def add_new(self, row: Base) -> None:
         """Stamp a new row that is about to be written, and remember that it was made."""
@@ -227,21 +235,31 @@ class UnitOfWork:
     def _collect(self, row: Base, verb: str) -> None:
         if row.__unledgered__ is not None:
             return
+        if row.__access__ is not None:
+            self._tell(row, verb)
         person_id = getattr(row, row.__person__) if row.__person__ else None
         change = RowChange(row.ref(), verb, person_id, _field_changes(row, verb))
         self._changes.setdefault(row.root(), []).append(change)
+
+    def _tell(self, row: Base, verb: str) -> None:
+        ref, what = row.ref(), WHAT[verb]
+        if self._told.get(ref) is not ChangeKind.MADE or what is ChangeKind.GONE:
+            self._told[ref] = what
+        if row.__aggregate__ is not None:
+            self._told.setdefault(row.root(), ChangeKind.CHANGED)
 
     def check_bulk(self, state: ORMExecuteState) -> None:
         """Before a bulk statement: remember which ledgered table it writes."""
         if state.is_insert or state.is_update or state.is_delete:
             name = state.statement.table.name  # type: ignore[attr-defined]
-            model = next((m.class_ for m in Base.registry.mappers if m.class_.__tablename__ == name), None)
+            model = _class_of(name)
             if model is not None and model.__unledgered__ is None:
                 self._bulk.add(name)
         elif isinstance(state.statement, TextClause) and not state.statement.text.lstrip().upper().startswith("SELECT"):
             self._bulk.add(f"“{state.statement.text.strip()[:60]}”")
 
 
+WHAT = {"created": ChangeKind.MADE, "updated": ChangeKind.CHANGED, "deleted": ChangeKind.GONE}
 STAMPS = frozenset(
     {
         "id",
@@ -255,6 +273,11 @@ STAMPS = frozenset(
     }
 )
 """Columns that the ledger event itself says already."""
+
+
+@lru_cache(maxsize=256)
+def _class_of(table: str) -> type[Base] | None:
+    return next((mapper.class_ for mapper in Base.registry.mappers if mapper.class_.__tablename__ == table), None)
 
 
 def _field_changes(row: Base, verb: str) -> dict[str, FieldChange]:
@@ -320,12 +343,14 @@ class Database:
         self.clock = clock
         self.new_id = ids
         self.embedded = url.startswith("sqlite")
+        self._hear: Callable[[str], None] | None = None
+        self._listener: Listener | None = None
         self.reads = open_reads(url, seconds=read_seconds)
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
             self.reader = open_engine(url, writing=False, pool_size=4, lock_timeout_seconds=lock_timeout_seconds)
             # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
-            self._units: GroupCommit | Seats = GroupCommit(self.writer, lock_timeout_seconds)
+            self._units: GroupCommit | Seats = GroupCommit(self.writer, lock_timeout_seconds, tell=self._tell)
         else:
             self.writer = self.reader = create_async_engine(
                 url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads
@@ -367,8 +392,31 @@ class Database:
                 await enter(connection, actor)
             yield connection
 
+    def listen(self, hear: Callable[[str], None], begun: Callable[[], None]) -> None:
+        """Have `hear` called with what each commit tells: of every process on PostgreSQL, of this one on SQLite.
+
+        `begun` is called whenever listening begins, the first time included: what was told before was not heard.
+        """
+        self._hear = hear
+        if not self.embedded:
+            self._listener = Listener(self.url, hear, begun)
+            self._listener.start()
+
+    async def stop_listening(self) -> None:
+        """Hear nothing any more."""
+        self._hear = None
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+
+    def _tell(self, payloads: list[str]) -> None:
+        if self._hear is not None:
+            for payload in payloads:
+                self._hear(payload)
+
     async def close(self) -> None:
         """Give every connection back."""
+        await self.stop_listening()
         await self.reads.close()
         await self._units.close()
         await self.writer.dispose()
