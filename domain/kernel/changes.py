@@ -1,6 +1,6 @@
 """What a commit changed, told to whoever listens: ids, never what the records say."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -33,21 +33,29 @@ class Change:
     id: UUID | None = None
 
 
-def told(records: Mapping[Ref, ChangeKind], classes: Iterable[str]) -> list[str]:
-    """The payloads that tell what a commit changed; of `classes`, and of those with too many records, the name alone."""
-    by_class: dict[str, list[str]] = {}
-    for ref, what in records.items():
-        by_class.setdefault(ref.kind, []).append(f"{ref.kind} {what.value} {ref.id.hex}")
-    for kind in {*classes, *(kind for kind, lines in by_class.items() if len(lines) > MOST)}:
-        by_class[kind] = [f"{kind} {ChangeKind.RESYNC.value}"]
-    payloads: list[str] = []
-    for lines in by_class.values():
-        for line in lines:
-            if payloads and len(payloads[-1]) + len(line) < PAYLOAD_BYTES:
-                payloads[-1] += "\n" + line
-            else:
-                payloads.append(line)
-    return payloads
+def told(records: Mapping[Ref, ChangeKind], classes: Sequence[str]) -> str:
+    """The payload that tells what a commit changed, empty for nothing.
+
+    Of `classes`, of those with too many records, and of the largest where all together are too long, it has the name alone.
+    """
+    lines = [f"{ref.kind} {what.value} {ref.id.hex}" for ref, what in records.items()]
+    if len(lines) > MOST or classes:
+        lines = _shortened(lines, classes)
+    return "\n".join(lines)
+
+
+def _shortened(lines: list[str], classes: Sequence[str]) -> list[str]:
+    by_class: dict[str, list[str]] = {kind: [] for kind in classes}
+    for line in lines:
+        by_class.setdefault(line.partition(" ")[0], []).append(line)
+    whole = {*classes, *(kind for kind, own in by_class.items() if len(own) > MOST)}
+    while True:
+        for kind in whole:
+            by_class[kind] = [f"{kind} {ChangeKind.RESYNC.value}"]
+        kept = [line for own in by_class.values() for line in own]
+        if sum(map(len, kept)) + len(kept) <= PAYLOAD_BYTES:
+            return kept
+        whole.add(max(by_class, key=lambda kind: len(by_class[kind])))
 
 
 def heard(payload: str) -> Iterator[Change]:

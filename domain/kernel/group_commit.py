@@ -44,7 +44,7 @@ class GroupCommit:
         engine: AsyncEngine,
         lock_timeout_seconds: float,
         *,
-        tell: Callable[[list[str]], None],
+        tell: Callable[[str], None],
         most_units: int = 64,
         longest_seconds: float = 0.05,
     ) -> None:
@@ -80,7 +80,8 @@ class GroupCommit:
                     await finish(self._commit())
                 raise
             group.units += 1
-            group.news += group.session.transaction.news
+            if group.session.transaction.news:
+                group.news.append(group.session.transaction.news)
             if alone or group.units >= self._most_units or asyncio.get_running_loop().time() >= group.until:
                 await finish(self._commit())
         await asyncio.shield(group.committed)
@@ -149,7 +150,8 @@ class GroupCommit:
             await group.connection.close()
         if not group.committed.done():
             group.committed.set_result(None)
-            self._tell(group.news)
+            for payload in group.news:
+                self._tell(payload)
 
     async def close(self) -> None:
         """Wait for what is under way."""

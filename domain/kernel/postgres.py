@@ -87,14 +87,13 @@ class PostgresTransaction(Transaction):
 
     def _ending(self) -> str:
         # Ids, versions and the names of classes alone: nothing that would have to be quoted.
-        notify = [f"SELECT pg_notify('{CHANNEL}', '{payload}')" for payload in self.news]
-        return "; ".join([*notify, "COMMIT"])
+        return f"SELECT pg_notify('{CHANNEL}', '{self.news}'); COMMIT" if self.news else "COMMIT"
 
     async def roll_back(self) -> None:
         """Undo everything, wherever it stands."""
         await self._driver.execute("ROLLBACK")
 
-    async def _send(self, news: list[str] | None = None) -> None:
+    async def _send(self, news: str = "") -> None:
         """Insert what waits, and tell the news in the same statement where there is one."""
         waiting = self._take()
         if sum(len(rows) for _, rows in waiting) <= TOGETHER:
@@ -105,7 +104,7 @@ class PostgresTransaction(Transaction):
                     values += row
             if news:
                 values.append(news)
-                self.news = []
+                self.news = ""
             await self._told(sql, self._driver.fetch(sql, *values))
             return
         for table, rows in waiting:
@@ -132,7 +131,7 @@ class PostgresTransaction(Transaction):
 def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect, *, telling: bool = False) -> str:
     """One statement that inserts so many rows into each of some tables; keys between them are checked at its end.
 
-    With `telling` its last parameter is a list of payloads for listeners.
+    With `telling` its last parameter is a payload for listeners.
     """
     number, inserts = 0, []
     for table, count in parts:
@@ -145,7 +144,7 @@ def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect, *, telling:
     *others, last = inserts
     if telling:
         # It asks nothing of the row, so that PostgreSQL works it out once, however many rows there are.
-        last += f" RETURNING (SELECT count(pg_notify('{CHANNEL}', told)) FROM unnest(${number + 1}::text[]) AS told)"
+        last += f" RETURNING (SELECT pg_notify('{CHANNEL}', ${number + 1}))"
     before = ", ".join(f"part_{at} AS ({insert})" for at, insert in enumerate(others))
     return f"WITH {before} {last}" if others else last
 

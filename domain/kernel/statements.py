@@ -167,7 +167,7 @@ class Transaction(ABC):
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self.news: list[str] = []
+        self.news = ""
         """What listeners are told with the commit: see `changes.told`."""
         self._waiting: dict[Table, list[list[Any]]] = {}
 

@@ -199,7 +199,7 @@ class UnitOfWork:
         self._transaction.news = self._news()
         await self._transaction.commit()
 
-    def _news(self) -> list[str]:
+    def _news(self) -> str:
         """What listeners are told: every changed record that readers reach, and what it is a part of."""
         return told(self._told, [model.entity() for model in map(_class_of, self._bulk) if model and model.__access__])
 
@@ -235,18 +235,17 @@ class UnitOfWork:
     def _collect(self, row: Base, verb: str) -> None:
         if row.__unledgered__ is not None:
             return
+        ref, root = row.ref(), row.root()
         if row.__access__ is not None:
-            self._tell(row, verb)
+            self._tell(ref, root, WHAT[verb])
         person_id = getattr(row, row.__person__) if row.__person__ else None
-        change = RowChange(row.ref(), verb, person_id, _field_changes(row, verb))
-        self._changes.setdefault(row.root(), []).append(change)
+        change = RowChange(ref, verb, person_id, _field_changes(row, verb))
+        self._changes.setdefault(root, []).append(change)
 
-    def _tell(self, row: Base, verb: str) -> None:
-        ref, what = row.ref(), WHAT[verb]
+    def _tell(self, ref: Ref, root: Ref, what: ChangeKind) -> None:
         if self._told.get(ref) is not ChangeKind.MADE or what is ChangeKind.GONE:
             self._told[ref] = what
-        if row.__aggregate__ is not None:
-            self._told.setdefault(row.root(), ChangeKind.CHANGED)
+        self._told.setdefault(root, ChangeKind.CHANGED)
 
     def check_bulk(self, state: ORMExecuteState) -> None:
         """Before a bulk statement: remember which ledgered table it writes."""
@@ -409,10 +408,9 @@ class Database:
             await self._listener.stop()
             self._listener = None
 
-    def _tell(self, payloads: list[str]) -> None:
+    def _tell(self, payload: str) -> None:
         if self._hear is not None:
-            for payload in payloads:
-                self._hear(payload)
+            self._hear(payload)
 
     async def close(self) -> None:
         """Give every connection back."""
