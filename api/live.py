@@ -13,7 +13,7 @@ from api.context import Context, Info
 from api.reads import SHAPES, Node, computed, load_ref
 from api.reads.ids import global_id, read_id
 from api.scalars import enum
-from domain.kernel import Change, ChangeKind, Database, Invalid, Ref, Text, Unavailable, heard, may_read
+from domain.kernel import EVERYTHING, Change, ChangeKind, Database, Invalid, Ref, Text, Unavailable, heard, may_read
 
 MOST_IDS = 100
 MOST_WAITING = 256
@@ -129,16 +129,18 @@ class Hub:
             self._hand_on(change)
 
     def _hand_on(self, change: Change) -> None:
-        if change.id is None:
+        if change.kind == EVERYTHING:
+            self.resync()
+        elif change.id is None:
             concerned = self._by_entity.get(change.kind, set()) | {
                 watcher for ref, watchers in self._by_ref.items() if ref.kind == change.kind for watcher in watchers
             }
             for watcher in concerned:
                 watcher.resync()
-            return
-        ref = Ref(change.kind, change.id)
-        for watcher in self._by_ref.get(ref, set()) | self._by_entity.get(change.kind, set()):
-            watcher.tell(ref, change.what)
+        else:
+            ref = Ref(change.kind, change.id)
+            for watcher in self._by_ref.get(ref, set()) | self._by_entity.get(change.kind, set()):
+                watcher.tell(ref, change.what)
 
     def resync(self) -> None:
         """Tell every watcher that something may have been missed."""

@@ -24,7 +24,7 @@ from domain.kernel.access import (
     totals_visible,
 )
 from domain.kernel.actors import SYSTEM, Actor, ActorKind, Reach, Role, Scope
-from domain.kernel.changes import Change, ChangeKind, heard
+from domain.kernel.changes import EVERYTHING, Change, ChangeKind, heard
 from domain.kernel.client_keys import ClientKey, once
 from domain.kernel.conditions import among
 from domain.kernel.errors import (
@@ -60,7 +60,7 @@ from domain.kernel.uow import (
 from domain.kernel.values import Language, Money, Ref, fingerprint, money
 
 __all__ = [
-    "ERASED", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Change", "ChangeKind", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
+    "ERASED", "EVERYTHING", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Change", "ChangeKind", "ClientKey", "Conflict", "Database", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild", "InTerritory", "Invalid",
     "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OvertakenError", "Owned", "RateLimited", "Reach", "Record", "Recorder", "Ref", "Role", "RowChange",
     "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime", "WhoReads",
     "among", "below_visible", "beyond", "declared", "entity", "field_visible", "fingerprint", "found_by", "heard", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once", "rows_visible", "search", "sights", "totals_visible", "unavailable", "utc_now", "who_reads", "words",

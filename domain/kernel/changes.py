@@ -10,6 +10,8 @@ from domain.kernel.values import Ref
 CHANNEL = "sortie_changes"
 MOST = 64
 """Records of one class that a commit tells one by one; more are told as the class."""
+EVERYTHING = "*"
+"""In the place of a class: whatever it is."""
 PAYLOAD_BYTES = 7_900
 """PostgreSQL's NOTIFY takes fewer than 8,000."""
 
@@ -56,6 +58,17 @@ def _shortened(lines: list[str], classes: Sequence[str]) -> list[str]:
         if sum(map(len, kept)) + len(kept) <= PAYLOAD_BYTES:
             return kept
         whole.add(max(by_class, key=lambda kind: len(by_class[kind])))
+
+
+def together(payloads: Sequence[str]) -> list[str]:
+    """The payloads of several commits, in their order, in as few as carry them."""
+    joined: list[str] = []
+    for payload in payloads:
+        if joined and len(joined[-1]) + len(payload) < PAYLOAD_BYTES:
+            joined[-1] += "\n" + payload
+        else:
+            joined.append(payload)
+    return joined
 
 
 def heard(payload: str) -> Iterator[Change]:

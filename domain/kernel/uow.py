@@ -181,8 +181,10 @@ class UnitOfWork:
         # In one order for everybody, so that two transactions never wait for each other.
         await self._transaction.wait_turn(sorted({int.from_bytes(digest, signed=True) for digest in digests}))
 
-    async def finish(self, recorder: Recorder) -> None:
+    async def finish(self, recorder: Recorder, tell: Callable[[str], None] | None = None) -> None:
         """Flush, check that notes cover every change, write the notes, and commit.
+
+        What changed is told by `tell` afterwards, without one by the commit itself.
 
         Raises UnledgeredChangeError when a change has none.
         """
@@ -196,8 +198,20 @@ class UnitOfWork:
             noted[ref].changes = changes
         if self.notes:
             self.digests = await recorder.record(self, self.notes)
-        self._transaction.news = self._news()
-        await self._transaction.commit()
+        news = self._news()
+        if tell is None or not news:
+            self._transaction.news = news
+            await self._transaction.commit()
+            return
+        try:
+            await self._transaction.commit()
+        except IntegrityError:
+            raise
+        except BaseException:
+            # Whoever is cut off or stopped while committing may well have committed: told in vain is better than not told.
+            tell(news)
+            raise
+        tell(news)
 
     def _news(self) -> str:
         """What listeners are told: every changed record that readers reach, and what it is a part of."""
@@ -369,7 +383,7 @@ class Database:
             kept = False
             try:
                 yield uow
-                await uow.finish(self.recorder)
+                await uow.finish(self.recorder, self._listener and self._listener.tell)
                 kept = True
             except (IntegrityError, SalesError, StaleDataError) as error:
                 if uow.hoped:

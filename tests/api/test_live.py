@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -15,8 +16,9 @@ from api.schema import schema
 from domain import accounts, activities, people
 from domain.accounts import Account
 from domain.activities import ActivityKind
-from domain.kernel import SYSTEM, Actor, Language, Ref, UnitOfWork, heard, insert_rows
+from domain.kernel import SYSTEM, Actor, Database, Language, Ref, UnitOfWork, heard, insert_rows
 from domain.kernel.changes import MOST, PAYLOAD_BYTES, ChangeKind, told
+from domain.ledger import LedgerRecorder
 from tests.api.conftest import Company
 
 WATCH = "subscription($ids: [ID!]!){recordChanged(ids: $ids){kind id node{id ... on Account{name}}}}"
@@ -227,11 +229,35 @@ async def test_a_listener_that_was_cut_comes_back_with_a_resync(company: Company
     hospital = company.id(company.accounts["hospital"])
     async with watching(company, hub, WATCH, ids=[hospital]) as stream:
         async with company.database.writer.connect() as connection:
-            cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'"
+            cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'sortie live'"
             assert (await connection.execute(text(cut))).scalar_one() == 1
         assert (await stream.take(10))["kind"] == "RESYNC"
         await rename(company, "hospital", "浙江医院")
         assert (await stream.take())["kind"] == "CHANGED"
+
+
+async def test_a_process_that_does_not_listen_tells_with_its_commit(company: Company, hub: Hub) -> None:
+    """An import by the command, say: it may be killed right after its commit."""
+    if company.database.embedded:
+        pytest.skip("on SQLite a process hears itself alone")
+    hospital = company.id(company.accounts["hospital"])
+    other = Database(company.database.url, LedgerRecorder())
+    async with watching(company, hub, WATCH, ids=[hospital]) as stream:
+        await rename(replace(company, database=other), "hospital", "浙江医院")
+        assert (await stream.take())["node"]["name"] == "浙江医院"
+    await other.close()
+
+
+async def test_where_a_process_ends_everybody_reads_anew(company: Company, hub: Hub) -> None:
+    """Killed between a commit and its news it would have taken them along unheard."""
+    if company.database.embedded:
+        pytest.skip("on SQLite a process hears itself alone")
+    other = Database(company.database.url, LedgerRecorder())
+    other.listen(lambda _payload: None, lambda: None)
+    async with watching(company, hub, WATCH, ids=[company.id(company.accounts["hospital"])]) as stream:
+        await asyncio.sleep(1.5)
+        await other.close()
+        assert (await stream.take())["kind"] == "RESYNC"
 
 
 @pytest.mark.parametrize("given", [{"ids": []}, {"ids": ["acc_1"] * 101}])
