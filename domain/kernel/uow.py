@@ -383,7 +383,7 @@ class Database:
             kept = False
             try:
                 yield uow
-                await uow.finish(self.recorder, self._listener and self._listener.tell)
+                await uow.finish(self.recorder, self._listener.tell if self._listener else None)
                 kept = True
             except (IntegrityError, SalesError, StaleDataError) as error:
                 if uow.hoped:

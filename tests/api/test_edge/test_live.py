@@ -190,6 +190,34 @@ def rest(socket: ClientConnection) -> Iterator[str]:
             yield str(socket.recv(timeout=1))
 
 
+async def test_a_stream_ends_with_its_token_and_with_its_server(place: str, tmp_path: Path) -> None:
+    """Nothing else would end it: a watcher may hear nothing for days."""
+    await _company(place)
+    home = Home(tmp_path / "var")
+    home.path.mkdir(exist_ok=True)
+    own = {"SORTIE_DATABASE_URL": place}
+
+    def streamed(address: str, token: str) -> list[str]:
+        headers = {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
+        with httpx2.stream(
+            "POST", f"http://{address}/graphql", json={"query": BOARD}, headers=headers, timeout=30
+        ) as response:
+            return [line for line in response.iter_lines() if line.startswith("data: {")]
+
+    with running(home, **own) as address:
+        short = home.run("token", LEI, "--hours", "0.0008", **own).stdout.strip()
+        lines = await asyncio.to_thread(streamed, address, short)
+        assert "UNAUTHENTICATED" in lines[-1]
+        lasting = home.run("token", LEI, **own).stdout.strip()
+        stream = asyncio.create_task(asyncio.to_thread(streamed, address, lasting))
+        await asyncio.sleep(1)
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < 15
+    await asyncio.wait([stream], timeout=5)
+    assert stream.done()
+    stream.exception()
+
+
 def test_who_leaves_leaves_nothing_behind_and_two_hundred_hear(installation: Installation) -> None:
     with opened(installation.addresses[0]) as first, opened(installation.addresses[0]) as second:
         for socket in (first, second):
