@@ -45,12 +45,12 @@ from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found_by
 from domain.kernel.outages import unavailable
 from domain.kernel.reader import WhoReads, beyond, who_reads
+from domain.kernel.row_changes import RowChange
 from domain.kernel.uow import (
     Database,
     Note,
     OvertakenError,
     Recorder,
-    RowChange,
     UnitOfWork,
     UnledgeredChangeError,
     insert_rows,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 import uuid_utils
-from sqlalchemy import TextClause, event, insert, inspect, select
+from sqlalchemy import TextClause, event, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
@@ -28,6 +28,7 @@ from domain.kernel.outages import GONE, UNREACHED, unavailable
 from domain.kernel.postgres import Seats
 from domain.kernel.read_pool import open_reads
 from domain.kernel.reader import enter
+from domain.kernel.row_changes import RowChange, field_changes
 from domain.kernel.rows import as_row
 from domain.kernel.sessions import UnitSession
 from domain.kernel.sqlite import open_engine
@@ -45,25 +46,6 @@ def utc_now() -> datetime:
 def new_id() -> UUID:
     """A fresh id, version 7: ordered by time, so that indexes grow at one end."""
     return UUID(bytes=uuid_utils.uuid7().bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """One column's value before and after."""
-
-    before: Any
-    after: Any
-    personal: bool
-
-
-@dataclass(slots=True)
-class RowChange:
-    """One changed row: what happened to it and to which of its columns."""
-
-    row: Ref
-    verb: str
-    person_id: UUID | None
-    fields: dict[str, FieldChange]
 
 
 @dataclass(slots=True)
@@ -253,7 +235,7 @@ class UnitOfWork:
         if row.__access__ is not None:
             self._tell(ref, root, WHAT[verb])
         person_id = getattr(row, row.__person__) if row.__person__ else None
-        change = RowChange(ref, verb, person_id, _field_changes(row, verb))
+        change = RowChange(ref, verb, person_id, field_changes(row, verb))
         self._changes.setdefault(root, []).append(change)
 
     def _tell(self, ref: Ref, root: Ref, what: ChangeKind) -> None:
@@ -273,47 +255,11 @@ class UnitOfWork:
 
 
 WHAT = {"created": ChangeKind.MADE, "updated": ChangeKind.CHANGED, "deleted": ChangeKind.GONE}
-STAMPS = frozenset(
-    {
-        "id",
-        "version",
-        "created_at",
-        "updated_at",
-        "created_by_kind",
-        "created_by_id",
-        "updated_by_kind",
-        "updated_by_id",
-    }
-)
-"""Columns that the ledger event itself says already."""
 
 
 @lru_cache(maxsize=256)
 def _class_of(table: str) -> type[Base] | None:
     return next((mapper.class_ for mapper in Base.registry.mappers if mapper.class_.__tablename__ == table), None)
-
-
-def _field_changes(row: Base, verb: str) -> dict[str, FieldChange]:
-    fields = _noted_fields(type(row))
-    if verb == "created":
-        now = row.__dict__
-        return {key: FieldChange(None, now[key], personal) for key, personal in fields if now.get(key) is not None}
-    if verb == "deleted":
-        return {key: FieldChange(getattr(row, key), None, personal) for key, personal in fields}
-    state, changes = inspect(row), {}
-    for key, personal in fields:
-        history = state.attrs[key].history
-        if history.has_changes():
-            before = history.deleted[0] if history.deleted else None
-            changes[key] = FieldChange(before, getattr(row, key), personal)
-    return changes
-
-
-@lru_cache(maxsize=256)
-def _noted_fields(model: type[Base]) -> tuple[tuple[str, bool], ...]:
-    """The columns of a class that enter the ledger, and whether they are personal."""
-    columns = ((attribute.key, attribute.columns[0]) for attribute in inspect(model).column_attrs)
-    return tuple((key, bool(column.info.get("personal"))) for key, column in columns if key not in STAMPS)
 
 
 @lru_cache(maxsize=256)
