@@ -21,6 +21,7 @@ from api.http import Answers, Endpoint, ide_file
 from api.jobs import Upkeep
 from api.jobs.board import Board
 from api.lane import Lane
+from api.live import Hub
 from api.notary import Notary
 from api.operations.health import Health
 from api.operations.requests import Observed
@@ -84,7 +85,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         background = _background(database, notary, settings, upkeep) if settings.jobs is Jobs.INSIDE else None
 
         board = Board(settings)
-        callers = Callers(door, Rates(settings), settings, database, notary, desk, library, board)
+        hub = Hub(database)
+        callers = Callers(door, Rates(settings), settings, database, notary, desk, library, board, hub)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
@@ -92,6 +94,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         await upkeep.start()
         if background is not None:
             await background.start()
+        hub.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
         if settings.signs_tokens:
@@ -99,6 +102,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         try:
             yield Service(_application(routes, endpoint, settings), health, database, notary, library)
         finally:
+            await hub.stop()
             await board.close()
             await upkeep.stop()
             if background is not None:

@@ -502,8 +502,8 @@ _running: set[asyncio.Task[UUID]] = set()
 """Answers being written for a stream: a reader who leaves does not break them off."""
 
 
-@strawberry.type(description="What can be followed while it happens.")
-class Subscription:
+@strawberry.type
+class AssistantSubscriptions:
     """The assistant's stream."""
 
     @strawberry.subscription(  # type: ignore[untyped-decorator]  # Strawberry declares it without types

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from api.auth import Admission, Door
-from api.context import Auditor, Context, preferred_language
+from api.context import Auditor, Context, Watching, preferred_language
 from api.jobs.board import Board
 from api.limits import Limits
 from api.rates import Rates
@@ -43,6 +43,7 @@ class Callers:
     desk: Desk
     library: Library
     board: Board
+    hub: Watching | None = None
     _limits: dict[frozenset[Role], Limits] = field(default_factory=dict)
 
     async def admitted(self, caller: Caller, *, counted: bool = False) -> Entry:
@@ -78,6 +79,7 @@ class Callers:
     def _entry(self, caller: Caller, admission: Admission | None) -> Entry:
         actor = admission.actor if admission else None
         context = self._context(actor, caller.languages)
+        context.ends_at = admission.expires_at if admission else None
         return Entry(context, admission.standing, admission.expires_at) if admission else Entry(context)
 
     def _context(self, actor: Actor | None, languages: str | None) -> Context:
@@ -90,6 +92,7 @@ class Callers:
             desk=self.desk,
             library=self.library,
             board=self.board,
+            hub=self.hub,
             limits=self._limits_of(actor),
             rates=self.rates,
         )

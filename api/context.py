@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -18,7 +18,7 @@ from api.limits import Limits
 from api.operations.requests import correlation_id
 from api.rates import Rates
 from assistant.pipeline import Desk
-from domain.kernel import Actor, Database, Language, Text, Unauthenticated, Unavailable, UnitOfWork
+from domain.kernel import Actor, Database, Language, Ref, Text, Unauthenticated, Unavailable, UnitOfWork
 from domain.ledger import Verification
 from knowledge import Library
 
@@ -35,6 +35,7 @@ ANSWER_MARGIN_SECONDS = 5.0
 
 NOBODY = Text("请先登录：缺少有效的访问令牌", "sign in first: there is no valid token")
 
+NO_LIVE = Text("实时更新此刻不可用", "there are no live updates now")
 NO_ASSISTANT = Text("助手此刻不可用", "the assistant does not serve now")
 
 
@@ -43,6 +44,14 @@ class Auditor(Protocol):
 
     async def verify(self) -> Verification:
         """Verify what is new since the last sound verification."""
+        ...
+
+
+class Watching(Protocol):
+    """Who hands on what commits change."""
+
+    def watching(self, refs: Iterable[Ref] = (), entities: Iterable[str] = ()) -> AbstractContextManager[Any]:
+        """A watcher of these records and of all of these entities, until the block ends."""
         ...
 
 
@@ -82,6 +91,11 @@ class Context:
     """When the operation is stopped."""
     hopeful: bool = False
     """Whether units of work take client keys for fresh without looking: whoever says so runs them again where one was not."""
+    hub: Watching | None = None
+    ends_at: float | None = None
+    """When the reader's token ends (Unix time)."""
+    readmit: Callable[[], Awaitable["Context"]] | None = None
+    """How the reader of a subscription is let in again."""
     correlation_id: str = field(default_factory=correlation_id)
     _loaders: dict[Hashable, DataLoader[Any, Any]] = field(default_factory=dict)
 
@@ -104,6 +118,27 @@ class Context:
         if self.desk is None:
             raise Unavailable(NO_ASSISTANT)
         return self.desk
+
+    @property
+    def live(self) -> Watching:
+        """The live updates of this process.
+
+        Raises Unavailable in a process that has none.
+        """
+        if self.hub is None:
+            raise Unavailable(NO_LIVE)
+        return self.hub
+
+    async def renew(self) -> None:
+        """Go on as the reader stands now, with nothing of what was read before.
+
+        Raises Unauthenticated when they may no longer be here.
+        """
+        self._loaders.clear()
+        self.now = self.database.clock()
+        if self.readmit is not None:
+            fresh = await self.readmit()
+            self.actor, self.ends_at, self.now = fresh.actor, fresh.ends_at, fresh.now
 
     async def begin_answer(self, deadline_seconds: float) -> None:
         """Count an answer that is asked for, and give the operation the time that it may take.

@@ -198,7 +198,13 @@ class Endpoint(GraphQL[Any, None]):
 
     async def _stream(self, request: Request, asked: Asked) -> Response:
         """One operation as an event stream, by the library's own transport."""
-        context = (await self._callers.admitted(_caller(request))).context
+        caller = _caller(request)
+        context = (await self._callers.admitted(caller)).context
+
+        async def readmit() -> Context:
+            return (await self._callers.admitted(caller, counted=True)).context
+
+        context.readmit = readmit
         data = GraphQLRequestData(asked.query, asked.variables, asked.operation_name, None, EventStream.protocol)
         adapter, sub_response = self.request_adapter_class(request), await self.get_sub_response(request)
         try:
@@ -233,7 +239,11 @@ class Endpoint(GraphQL[Any, None]):
             entry = await self._callers.admitted(caller)
         except SalesError as error:
             raise ConnectionRejectionError from error
-        context["fresh"] = fresh
+
+        async def readmit() -> Context:
+            return (await self._callers.admitted(caller, counted=True)).context
+
+        context["fresh"], context["readmit"] = fresh, readmit
         if entry.expires_at is not None:
             pause = max(0.0, entry.expires_at - entry.context.now.timestamp())
             context["end"] = asyncio.create_task(close_after(pause, context["close"]))

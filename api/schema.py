@@ -11,7 +11,7 @@ from strawberry.types import ExecutionContext
 
 from api.accounts import AccountMutations, AccountQueries
 from api.activities import ActivityMutations, ActivityQueries
-from api.assistant import AssistantMutations, AssistantQueries, Subscription
+from api.assistant import AssistantMutations, AssistantQueries, AssistantSubscriptions
 from api.attachments import AttachmentMutations
 from api.audit import AuditQueries
 from api.commerce import CommerceMutations, CommerceQueries
@@ -26,6 +26,7 @@ from api.jobs.graphql import JobMutations, JobQueries
 from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.lead_mutations import LeadMutations
 from api.leads import LeadQueries
+from api.live import LiveSubscriptions
 from api.operations.graphql import Observed
 from api.people import PeopleQueries
 from api.people_mutations import PeopleMutations
@@ -82,6 +83,11 @@ class Mutation(
     AssistantMutations,
 ):
     """Every room's mutations."""
+
+
+@strawberry.type(description="What can be followed while it happens.")
+class Subscription(AssistantSubscriptions, LiveSubscriptions):
+    """Every room's streams."""
 
 
 class SortieSchema(strawberry.Schema):

@@ -81,6 +81,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await operation.send_initial_errors([told(error, self.context["language"])])
             return
         # The library passes its own context to every operation of a socket: a copy of the handler passes another.
+        context.readmit = self.context["readmit"]
         own = copy.copy(self)
         own.context = context
         await BaseGraphQLTransportWSHandler.run_operation(own, operation)

@@ -1,7 +1,7 @@
 """Group commit on SQLite: units of work take turns in one transaction, and one commit has all of them on the disk."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ class Group:
     committed: asyncio.Future[None]
     session: UnitSession
     units: int = field(default=0)
+    news: list[str] = field(default_factory=list)
 
     def fail(self, error: BaseException) -> None:
         """Tell every unit that nothing of the group was kept."""
@@ -43,6 +44,7 @@ class GroupCommit:
         engine: AsyncEngine,
         lock_timeout_seconds: float,
         *,
+        tell: Callable[[str], None],
         most_units: int = 64,
         longest_seconds: float = 0.05,
     ) -> None:
@@ -50,6 +52,7 @@ class GroupCommit:
         self._lock_timeout_seconds = lock_timeout_seconds
         self._most_units = most_units
         self._longest_seconds = longest_seconds
+        self._tell = tell
         # Fair: who waits is served in the order in which they came, and so is the one who commits.
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -77,6 +80,8 @@ class GroupCommit:
                     await finish(self._commit())
                 raise
             group.units += 1
+            if group.session.transaction.news:
+                group.news.append(group.session.transaction.news)
             if alone or group.units >= self._most_units or asyncio.get_running_loop().time() >= group.until:
                 await finish(self._commit())
         await asyncio.shield(group.committed)
@@ -145,6 +150,8 @@ class GroupCommit:
             await group.connection.close()
         if not group.committed.done():
             group.committed.set_result(None)
+            for payload in group.news:
+                self._tell(payload)
 
     async def close(self) -> None:
         """Wait for what is under way."""

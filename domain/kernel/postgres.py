@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from domain.kernel.changes import CHANNEL
 from domain.kernel.finishing import finish
 from domain.kernel.sessions import UnitSession
 from domain.kernel.statements import TOGETHER, Transaction, come_after, row_form
@@ -78,24 +79,32 @@ class PostgresTransaction(Transaction):
         if not self.begun and sum(map(len, self._waiting.values())) > TOGETHER:
             await self.ready()
         elif self._waiting:
-            await self._send()
+            await self._send(self.news)
         if self.begun:
-            if await self._script("COMMIT") != "COMMIT":
+            if await self._script(self._ending()) != "COMMIT":
                 raise DBAPIError("COMMIT", None, RuntimeError("the transaction had failed before"))
             self.begun = False
+
+    def _ending(self) -> str:
+        # Ids, versions and the names of classes alone: nothing that would have to be quoted.
+        return f"SELECT pg_notify('{CHANNEL}', '{self.news}'); COMMIT" if self.news else "COMMIT"
 
     async def roll_back(self) -> None:
         """Undo everything, wherever it stands."""
         await self._driver.execute("ROLLBACK")
 
-    async def _send(self) -> None:
+    async def _send(self, news: str = "") -> None:
+        """Insert what waits, and tell the news in the same statement where there is one."""
         waiting = self._take()
         if sum(len(rows) for _, rows in waiting) <= TOGETHER:
-            sql = _inserts(tuple((table, len(rows)) for table, rows in waiting), self.dialect)
+            sql = _inserts(tuple((table, len(rows)) for table, rows in waiting), self.dialect, telling=bool(news))
             values: list[Any] = []
             for _, rows in waiting:
                 for row in rows:
                     values += row
+            if news:
+                values.append(news)
+                self.news = ""
             await self._told(sql, self._driver.fetch(sql, *values))
             return
         for table, rows in waiting:
@@ -119,8 +128,11 @@ class PostgresTransaction(Transaction):
 
 
 @lru_cache(maxsize=1024)
-def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect) -> str:
-    """One statement that inserts so many rows into each of some tables; keys between them are checked at its end."""
+def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect, *, telling: bool = False) -> str:
+    """One statement that inserts so many rows into each of some tables; keys between them are checked at its end.
+
+    With `telling` its last parameter is a payload for listeners.
+    """
     number, inserts = 0, []
     for table, count in parts:
         form = row_form(table, dialect)
@@ -130,6 +142,9 @@ def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect) -> str:
             number += len(form.names)
         inserts.append(f"{form.head} VALUES ({'), ('.join(rows)})")
     *others, last = inserts
+    if telling:
+        # It asks nothing of the row, so that PostgreSQL works it out once, however many rows there are.
+        last += f" RETURNING (SELECT pg_notify('{CHANNEL}', ${number + 1}))"
     before = ", ".join(f"part_{at} AS ({insert})" for at, insert in enumerate(others))
     return f"WITH {before} {last}" if others else last
 

@@ -167,6 +167,8 @@ class Transaction(ABC):
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+        self.news = ""
+        """What listeners are told with the commit: see `changes.told`."""
         self._waiting: dict[Table, list[list[Any]]] = {}
 
     def insert(self, model: Any, rows: Iterable[dict[str, Any]]) -> None:

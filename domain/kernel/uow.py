@@ -11,21 +11,24 @@ from uuid import UUID
 
 import orjson
 import uuid_utils
-from sqlalchemy import TextClause, event, insert, inspect, select
+from sqlalchemy import TextClause, event, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from domain.kernel.actors import SYSTEM, Actor, ActorKind
+from domain.kernel.changes import ChangeKind, told
 from domain.kernel.errors import SalesError, StaleVersion, Text, Unavailable
 from domain.kernel.events import Event, OutboxEvent
 from domain.kernel.group_commit import GroupCommit
+from domain.kernel.listening import Listener
 from domain.kernel.orm import Base, Record
 from domain.kernel.outages import GONE, UNREACHED, unavailable
 from domain.kernel.postgres import Seats
 from domain.kernel.read_pool import open_reads
 from domain.kernel.reader import enter
+from domain.kernel.row_changes import RowChange, field_changes
 from domain.kernel.rows import as_row
 from domain.kernel.sessions import UnitSession
 from domain.kernel.sqlite import open_engine
@@ -43,25 +46,6 @@ def utc_now() -> datetime:
 def new_id() -> UUID:
     """A fresh id, version 7: ordered by time, so that indexes grow at one end."""
     return UUID(bytes=uuid_utils.uuid7().bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """One column's value before and after."""
-
-    before: Any
-    after: Any
-    personal: bool
-
-
-@dataclass(slots=True)
-class RowChange:
-    """One changed row: what happened to it and to which of its columns."""
-
-    row: Ref
-    verb: str
-    person_id: UUID | None
-    fields: dict[str, FieldChange]
 
 
 @dataclass(slots=True)
@@ -108,6 +92,7 @@ class UnitOfWork:
         self.notes: list[Note] = []
         self.digests: dict[Ref, str] = {}
         self._changes: dict[Ref, list[RowChange]] = {}
+        self._told: dict[Ref, ChangeKind] = {}
         self._bulk: set[str] = set()
         self._covered_tables: set[str] = set()
         self._ids = ids
@@ -178,8 +163,10 @@ class UnitOfWork:
         # In one order for everybody, so that two transactions never wait for each other.
         await self._transaction.wait_turn(sorted({int.from_bytes(digest, signed=True) for digest in digests}))
 
-    async def finish(self, recorder: Recorder) -> None:
+    async def finish(self, recorder: Recorder, tell: Callable[[str], None] | None = None) -> None:
         """Flush, check that notes cover every change, write the notes, and commit.
+
+        What changed is told by `tell` afterwards, without one by the commit itself.
 
         Raises UnledgeredChangeError when a change has none.
         """
@@ -193,7 +180,24 @@ class UnitOfWork:
             noted[ref].changes = changes
         if self.notes:
             self.digests = await recorder.record(self, self.notes)
-        await self._transaction.commit()
+        news = self._news()
+        if tell is None or not news:
+            self._transaction.news = news
+            await self._transaction.commit()
+            return
+        try:
+            await self._transaction.commit()
+        except IntegrityError:
+            raise
+        except BaseException:
+            # Whoever is cut off or stopped while committing may well have committed: told in vain is better than not told.
+            tell(news)
+            raise
+        tell(news)
+
+    def _news(self) -> str:
+        """What listeners are told: every changed record that readers reach, and what it is a part of."""
+        return told(self._told, [model.entity() for model in map(_class_of, self._bulk) if model and model.__access__])
 
     def add_new(self, row: Base) -> None:
         """Stamp a new row that is about to be written, and remember that it was made."""
@@ -227,57 +231,35 @@ class UnitOfWork:
     def _collect(self, row: Base, verb: str) -> None:
         if row.__unledgered__ is not None:
             return
+        ref, root = row.ref(), row.root()
+        if row.__access__ is not None:
+            self._tell(ref, root, WHAT[verb])
         person_id = getattr(row, row.__person__) if row.__person__ else None
-        change = RowChange(row.ref(), verb, person_id, _field_changes(row, verb))
-        self._changes.setdefault(row.root(), []).append(change)
+        change = RowChange(ref, verb, person_id, field_changes(row, verb))
+        self._changes.setdefault(root, []).append(change)
+
+    def _tell(self, ref: Ref, root: Ref, what: ChangeKind) -> None:
+        if self._told.get(ref) is not ChangeKind.MADE or what is ChangeKind.GONE:
+            self._told[ref] = what
+        self._told.setdefault(root, ChangeKind.CHANGED)
 
     def check_bulk(self, state: ORMExecuteState) -> None:
         """Before a bulk statement: remember which ledgered table it writes."""
         if state.is_insert or state.is_update or state.is_delete:
             name = state.statement.table.name  # type: ignore[attr-defined]
-            model = next((m.class_ for m in Base.registry.mappers if m.class_.__tablename__ == name), None)
+            model = _class_of(name)
             if model is not None and model.__unledgered__ is None:
                 self._bulk.add(name)
         elif isinstance(state.statement, TextClause) and not state.statement.text.lstrip().upper().startswith("SELECT"):
             self._bulk.add(f"“{state.statement.text.strip()[:60]}”")
 
 
-STAMPS = frozenset(
-    {
-        "id",
-        "version",
-        "created_at",
-        "updated_at",
-        "created_by_kind",
-        "created_by_id",
-        "updated_by_kind",
-        "updated_by_id",
-    }
-)
-"""Columns that the ledger event itself says already."""
-
-
-def _field_changes(row: Base, verb: str) -> dict[str, FieldChange]:
-    fields = _noted_fields(type(row))
-    if verb == "created":
-        now = row.__dict__
-        return {key: FieldChange(None, now[key], personal) for key, personal in fields if now.get(key) is not None}
-    if verb == "deleted":
-        return {key: FieldChange(getattr(row, key), None, personal) for key, personal in fields}
-    state, changes = inspect(row), {}
-    for key, personal in fields:
-        history = state.attrs[key].history
-        if history.has_changes():
-            before = history.deleted[0] if history.deleted else None
-            changes[key] = FieldChange(before, getattr(row, key), personal)
-    return changes
+WHAT = {"created": ChangeKind.MADE, "updated": ChangeKind.CHANGED, "deleted": ChangeKind.GONE}
 
 
 @lru_cache(maxsize=256)
-def _noted_fields(model: type[Base]) -> tuple[tuple[str, bool], ...]:
-    """The columns of a class that enter the ledger, and whether they are personal."""
-    columns = ((attribute.key, attribute.columns[0]) for attribute in inspect(model).column_attrs)
-    return tuple((key, bool(column.info.get("personal"))) for key, column in columns if key not in STAMPS)
+def _class_of(table: str) -> type[Base] | None:
+    return next((mapper.class_ for mapper in Base.registry.mappers if mapper.class_.__tablename__ == table), None)
 
 
 @lru_cache(maxsize=256)
@@ -320,12 +302,14 @@ class Database:
         self.clock = clock
         self.new_id = ids
         self.embedded = url.startswith("sqlite")
+        self._hear: Callable[[str], None] | None = None
+        self._listener: Listener | None = None
         self.reads = open_reads(url, seconds=read_seconds)
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
             self.reader = open_engine(url, writing=False, pool_size=4, lock_timeout_seconds=lock_timeout_seconds)
             # SQLite has one writer: behind one lock in this process, and BEGIN IMMEDIATE against others.
-            self._units: GroupCommit | Seats = GroupCommit(self.writer, lock_timeout_seconds)
+            self._units: GroupCommit | Seats = GroupCommit(self.writer, lock_timeout_seconds, tell=self._tell)
         else:
             self.writer = self.reader = create_async_engine(
                 url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads
@@ -345,7 +329,7 @@ class Database:
             kept = False
             try:
                 yield uow
-                await uow.finish(self.recorder)
+                await uow.finish(self.recorder, self._listener.tell if self._listener else None)
                 kept = True
             except (IntegrityError, SalesError, StaleDataError) as error:
                 if uow.hoped:
@@ -367,8 +351,30 @@ class Database:
                 await enter(connection, actor)
             yield connection
 
+    def listen(self, hear: Callable[[str], None], begun: Callable[[], None]) -> None:
+        """Have `hear` called with what each commit tells: of every process on PostgreSQL, of this one on SQLite.
+
+        `begun` is called whenever listening begins, the first time included: what was told before was not heard.
+        """
+        self._hear = hear
+        if not self.embedded:
+            self._listener = Listener(self.url, hear, begun)
+            self._listener.start()
+
+    async def stop_listening(self) -> None:
+        """Hear nothing any more."""
+        self._hear = None
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+
+    def _tell(self, payload: str) -> None:
+        if self._hear is not None:
+            self._hear(payload)
+
     async def close(self) -> None:
         """Give every connection back."""
+        await self.stop_listening()
         await self.reads.close()
         await self._units.close()
         await self.writer.dispose()
