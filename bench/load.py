@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,9 @@ class Home:
 class Server:
     """A server process on a port that stays the same however often it is killed."""
 
-    def __init__(self, home: Home, port: int, cpu: int | None = None) -> None:
+    def __init__(self, home: Home, port: int, cpu: int | None = None, options: Sequence[str] = ()) -> None:
         self.port = port
+        self._options = options
         self._home = home
         self._pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -88,7 +89,7 @@ class Server:
         """Start it."""
         with (self._home.path / "server.log").open("ab") as errors:
             self._process = subprocess.Popen(
-                [*self._pinned, *SORTIE, "serve", "--port", str(self.port)], env=self._home.environment(), cwd=self._home.path, stderr=errors
+                [*self._pinned, *SORTIE, "serve", "--port", str(self.port), *self._options], env=self._home.environment(), cwd=self._home.path, stderr=errors
             )  # fmt: skip
 
     @property
@@ -96,6 +97,11 @@ class Server:
         if self._process is None:
             raise RuntimeError("the server was not started")
         return self._process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running.pid
 
     def kill(self) -> None:
         """End it by SIGKILL."""
