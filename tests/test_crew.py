@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.installation import COMMAND, Home, running
+from tests.installation import COMMAND, Home, own_database, running
 
 VIEWER = "{ viewer { name } }"
 
@@ -19,26 +19,13 @@ VIEWER = "{ viewer { name } }"
 @pytest.fixture
 def home(postgres_url: str, tmp_path: Path) -> Iterator[tuple[Home, dict[str, str]]]:
     """An installation on PostgreSQL with the demo company, in a database of its own."""
-    import asyncio
-
-    import asyncpg
-
-    async def make(statement: str) -> None:
-        connection = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
-        await connection.execute(statement)
-        await connection.close()
-
-    name = f"crew_{os.getpid()}"
-    asyncio.run(make(f"CREATE DATABASE {name}"))
-    base, _, query = postgres_url.replace("+asyncpg", "").partition("?")
-    url = f"{base.rpartition('/')[0]}/{name}{'?' + query if query else ''}"
-    more = {"SORTIE_DATABASE_URL": url}
-    made = Home(tmp_path / "家")
-    for command in ("migrate", "demo"):
-        done = made.run(command, **more)
-        assert done.returncode == 0, done.stderr
-    yield made, more
-    asyncio.run(make(f"DROP DATABASE {name} WITH (FORCE)"))
+    with own_database(postgres_url) as url:
+        more = {"SORTIE_DATABASE_URL": url}
+        made = Home(tmp_path / "家")
+        for command in ("migrate", "demo"):
+            done = made.run(command, **more)
+            assert done.returncode == 0, done.stderr
+        yield made, more
 
 
 def children(pid: int) -> dict[int, str]:
