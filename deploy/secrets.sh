@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes what deploy/compose.yaml keeps in files: passwords and keys, each readable by the one user that needs it. What is
-# there stays. Keep a copy of deploy/secrets elsewhere: without ledger.key nobody can seal the ledger on.
+# Makes what deploy/compose.yaml keeps in files: passwords and keys, each readable by the one user that needs it, in
+# deploy/secrets or the folder that is named. What is there stays. Keep a copy elsewhere: without ledger.key nobody can
+# seal the ledger on.
 set -eu
 umask 077
-cd "$(dirname "$0")"
-mkdir -p secrets
-cd secrets
+folder=${1:-$(dirname "$0")/secrets}
+mkdir -p "$folder"
+cd "$folder"
 
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 keep() { test -e "$1" || { printf '%s\n' "$2" > "$1.new" && mv "$1.new" "$1"; }; }

@@ -362,3 +362,24 @@ def test_the_product_says_as_whom_it_reads() -> None:
                     if of.endswith("database") and not node.args:
                         bare.append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert bare == []
+
+
+async def test_an_owner_who_is_no_superuser_migrates_and_serves(postgres_url: str) -> None:
+    roles = ", ".join((reader.READER, *reader.READERS.values()))
+    administrator = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    try:
+        await administrator.execute("CREATE ROLE owner_of_sales LOGIN CREATEROLE")
+        # The roles of readers belong to all databases of a server: those that are there, their maker gives.
+        for role in roles.split(", "):
+            await administrator.execute(f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+        await administrator.execute(f"GRANT {roles} TO owner_of_sales")
+        await administrator.execute("CREATE DATABASE owned_by_nobody_great OWNER owner_of_sales")
+        url = postgres_url.replace("postgres:@/postgres", "owner_of_sales:@/owned_by_nobody_great", 1)
+        assert url != postgres_url
+        await migrations.migrate(url)
+        await _changes_what_they_see_alone(url)
+    finally:
+        await administrator.execute("DROP DATABASE IF EXISTS owned_by_nobody_great WITH (FORCE)")
+        await administrator.execute("DROP OWNED BY owner_of_sales")
+        await administrator.execute("DROP ROLE owner_of_sales")
+        await administrator.close()
