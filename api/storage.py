@@ -23,7 +23,12 @@ HALF_LOADED = Text(
 def open_database(settings: Settings) -> Database:
     """The database of an installation, its folder made."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    return Database(settings.database, LedgerRecorder(), read_seconds=settings.longest_seconds)
+    return Database(
+        settings.database,
+        LedgerRecorder(),
+        connections=settings.database_connections,
+        read_seconds=settings.longest_seconds,
+    )
 
 
 async def ensure_schema(settings: Settings) -> None:
