@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from api.jobs.board import Board, JobStatus
+from api.jobs.engine import ensure_tables
 from api.notary import Notary
 from api.operations.backup import require_idle
 from api.secret_files import read_key
@@ -40,6 +41,7 @@ async def move(settings: Settings, source: str, progress: Progress) -> list[Copi
     url = f"sqlite+aiosqlite:///{file}"
     settings.home.mkdir(parents=True, exist_ok=True)
     await migrate(settings.database)
+    await ensure_tables(settings)
     unfinished = await _unfinished(file.parent)
     brought = _bring_files(settings, file.parent)
     try:

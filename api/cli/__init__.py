@@ -127,6 +127,10 @@ def migrate(
     with readable_errors():
         settings.home.mkdir(parents=True, exist_ok=True)
         changed = asyncio.run(bring(settings.database, lambda step: say(Text(f"已应用：{step}", f"applied: {step}"))))
+        if not settings.embedded:
+            from api.jobs.engine import ensure_tables
+
+            asyncio.run(ensure_tables(settings))
     say(
         Text("数据库已升级", "the database is up to date now")
         if changed
