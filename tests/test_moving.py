@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import sqlite3
 import time
@@ -17,6 +18,7 @@ import pytest
 from domain.kernel import utc_now
 from tests.installation import Home, own_database, running
 
+REAL = os.environ.get("SORTIE_REAL_DATA")
 LEI = "lei.zhang@example.com"
 BRIEF = """mutation($input: DraftVisitBriefInput!) { draftVisitBrief(input: $input) { errors { message } generation {
     kind mode disposition text sections { key heading body missing } citations { number quote verdict itemVersion item { id } record { __typename id } }
@@ -136,6 +138,29 @@ def test_the_demo_company_is_the_same_there(target: str, tmp_path: Path) -> None
         assert drafted(address, token, "之后") == before
         assert timers(address, administrator, waiting.__eq__) == waiting
     assert new.run("audit", "verify", **own).returncode == 0
+
+
+@pytest.mark.skipif(not REAL, reason="SORTIE_REAL_DATA names no folder")
+def test_an_imported_export_is_the_same_there(target: str, tmp_path: Path) -> None:
+    """The demo company and a real CRM's export: every table has as many rows, and the product found each the same."""
+    old, new = Home(tmp_path / "旧"), Home(tmp_path / "新")
+    assert old.run("demo").returncode == 0
+    done = old.run("import", "crm", f"{REAL}/maven_crm")
+    assert done.returncode == 0, done.stderr
+    with running(old) as address:
+        token = old.run("token", LEI).stdout.strip()
+        before = drafted(address, token, "之前")
+    done = moved(new, old, target)
+    assert done.returncode == 0, done.stderr
+    tables = [row[0] for row in found(target, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    counts = {table: found(target, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+    later = {"audit_events", "ledger_heads", "job_executors"}
+    assert {table: count for table, count in counts.items() if table not in later} == {
+        table: rows_of(old, table) for table in tables if table not in later
+    }
+    assert counts["opportunities"] > 8_000
+    with running(new, SORTIE_DATABASE_URL=target) as address:
+        assert drafted(address, token, "之后") == before
 
 
 def test_what_is_no_way_is_told(target: str, demo: Home, tmp_path: Path) -> None:
