@@ -16,15 +16,13 @@ from domain.kernel.errors import Text, Unavailable
 from domain.kernel.orm import Base
 from domain.kernel.outages import GONE
 from domain.kernel.read_pool import PostgreSQLReads, ReadPool
-from domain.kernel.replica.lease import LEASE_SECONDS, Lease, Waiter
+from domain.kernel.replica.lease import LEASE_SECONDS, OVER_SECONDS, Lease, Waiter
 
 logger = logging.getLogger(__name__)
 
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 ASK_SECONDS = LEASE_SECONDS / 4
 """How often the lease is renewed."""
-MOST_SECONDS = 5.0
-"""How long a commit waits where even the primary does not say whether it has to."""
 ANSWER_SECONDS, CONNECT_SECONDS = 2.0, 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0005, 0.01
 IDLE_PAUSE_SECONDS, AWAY_PAUSE_SECONDS = 0.05, 0.25
@@ -107,11 +105,10 @@ class Replica:
         self._fresh.append(waiter)
         self._woken.set()
         self._start()
-        try:
-            async with asyncio.timeout(MOST_SECONDS):
+        # By then no process reads from a replica that has not been asked for this moment.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OVER_SECONDS):
                 await waiter
-        except TimeoutError:
-            logger.warning("replica: whether it has a commit could not be found out within %g s", MOST_SECONDS)
 
     def afterwards(self, act: Callable[[], None]) -> None:
         """Have something done, in its turn, once nobody reads a state of before this moment."""
@@ -258,7 +255,7 @@ class Replica:
 
     def _tell(self) -> None:
         """Say it once when the replica comes or goes."""
-        state = ANSWERS if self.usable else self._problem or (BEHIND if self._link is not None else self.state)
+        state = ANSWERS if self.usable else self._problem or (BEHIND if self.lease.late else self.state)
         if state is not None and state is not self.state:
             logger.log(logging.INFO if state is ANSWERS else logging.WARNING, "%s", state.en)
             self.state = state

@@ -1,8 +1,8 @@
 """What a replica is known to have, and until when it may answer for that: decisions on positions and instants alone.
 
 Each process asks the primary how far it has written, waits until the replica has replayed that, and may then read from it
-for `LEASE_SECONDS`, counted from the question. A commit is told to nobody before the replica has it, or before every lease
-that was granted without it has ended. See docs/decisions/0019.
+for `LEASE_SECONDS`, counted from the question. A commit is told to nobody before the replica has it, or every lease that was
+asked for before it has ended. See docs/decisions/0019.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LEASE_SECONDS = 1.0
-MARGIN = 1.1
-"""How much longer than a lease is waited for its end: no two machines' seconds are quite the same."""
+OVER_SECONDS = 1.1 * LEASE_SECONDS
+"""After so long no lease is left of those that were asked for before: no two machines' seconds are quite the same."""
 CALM_SECONDS, LONGEST_CALM_SECONDS = 2.0, 60.0
 """How long a replica keeps up before it is let in again; twice as long each time that it did not last."""
 MOST = 64
@@ -61,7 +61,7 @@ class Lease:
     @property
     def awaited(self) -> bool:
         """Whether a commit waits for it."""
-        return any(one.waiting for one in self._behind)
+        return any(not waiter.done() for one in self._behind for waiter in one.waiting)
 
     def told(self, at: float, position: int, turn: int, waiting: Iterable[Waiter]) -> None:
         """The primary's answer to a question asked at an instant, after all commits that wait."""
@@ -75,13 +75,14 @@ class Lease:
             last.waiting += waiting
 
     def _turned(self, at: float, turn: int) -> None:
-        self.turn, self._calm_since, self._free_at = turn, None, None
+        first, self.turn = self.turn is None, turn
+        self._calm_since = self._free_at = None
         if not self.barred:
-            self._lifted_at = at
+            if not first:
+                self._lifted_at = at
             return
-        # The bar was seen by this question, so that leases of before it end so long after at the latest; one that is
-        # granted when the bar is lifted is asked for after every commit that waits now.
-        self.until, self._free_at = float("-inf"), at + MARGIN * LEASE_SECONDS
+        # Since this question none was granted. One that is, when the bar is lifted, is asked for after what waits until then.
+        self.until, self._free_at = float("-inf"), at + OVER_SECONDS
         soon = at - self._lifted_at < LONGEST_CALM_SECONDS
         self._calm_seconds = min(2 * self._calm_seconds, LONGEST_CALM_SECONDS) if soon else CALM_SECONDS
 
@@ -110,6 +111,11 @@ class Lease:
     def end(self, now: float) -> None:
         """Give the lease back: what was asked for before this instant renews it no more."""
         self.until, self._since = float("-inf"), now
+
+    @property
+    def late(self) -> bool:
+        """Whether the replica is barred or too far behind."""
+        return self.barred or self.lag_seconds > self._most_lag_seconds
 
     def must_bar(self, now: float) -> bool:
         """Whether a commit has waited for so long that the replica is to be barred."""
