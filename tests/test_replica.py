@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -153,7 +152,9 @@ async def test_a_read_that_the_replica_breaks_off_is_answered_by_the_primary(
     pair.tell_primary("CREATE TABLE visits (id int)")
     pair.tell_replica("ALTER SYSTEM SET max_standby_streaming_delay = 0")
     pair.tell_replica("SELECT pg_reload_conf()")
-    slow = "SELECT pg_is_in_recovery(), count(*), count(pg_sleep($1)) FROM generate_series(1, 1) LEFT JOIN visits ON true"
+    slow = (
+        "SELECT pg_is_in_recovery(), count(*), count(pg_sleep($1)) FROM generate_series(1, 1) LEFT JOIN visits ON true"
+    )
     assert (await reader.queries.fetch(slow, (0.0,), role=OWNER))[0]
     reading = asyncio.create_task(reader.queries.fetch(slow, (1.5,), role=OWNER))
     await asyncio.sleep(0.3)
@@ -163,7 +164,9 @@ async def test_a_read_that_the_replica_breaks_off_is_answered_by_the_primary(
     pair.tell_replica("SELECT pg_reload_conf()")
 
 
-async def test_what_takes_too_long_or_is_wrong_is_told_and_not_asked_twice(pair: Pair, processes: list[Database]) -> None:
+async def test_what_takes_too_long_or_is_wrong_is_told_and_not_asked_twice(
+    pair: Pair, processes: list[Database]
+) -> None:
     hasty = Database(pair.url, LedgerRecorder(), replica_url=pair.replica_url, read_seconds=0.2)
     await hasty.queries.fetch("SELECT 1", ())
     await until(lambda: replica_of(hasty).usable)

@@ -41,7 +41,9 @@ TURN = """INSERT INTO replica_turns AS kept (id, turn) VALUES (1, $1 + 1)
 ANSWERS = Text("副本正在应答读取", "the replica answers reads")
 BEHIND = Text("副本落后，由主库应答", "the replica is behind: the primary answers")
 AWAY = Text("无法连接副本，由主库应答", "the replica cannot be reached: the primary answers")
-NO_REPLICA = Text("SORTIE_REPLICA_URL 不是只读副本，由主库应答", "SORTIE_REPLICA_URL names no replica: the primary answers")
+NO_REPLICA = Text(
+    "SORTIE_REPLICA_URL 不是只读副本，由主库应答", "SORTIE_REPLICA_URL names no replica: the primary answers"
+)
 ANOTHER = Text(
     "SORTIE_REPLICA_URL 指向另一个数据库，由主库应答", "SORTIE_REPLICA_URL names another database: the primary answers"
 )
@@ -243,6 +245,8 @@ class Replica:
         if self._pool is None:
             self._server = who["server"]
             self._pool = PostgreSQLReads(self._url, seconds=self._read_seconds, server=self._server)
+        # A server that mends itself after a crash has not begun anew, and may have less than it had.
+        link.add_termination_listener(lambda _link: self.lease.end(time.monotonic()))
         self._link = link
         return None
 

@@ -119,9 +119,7 @@ class Lease:
 
     def must_bar(self, now: float) -> bool:
         """Whether a commit has waited for so long that the replica is to be barred."""
-        return not self.barred and any(
-            one.waiting and now - one.at > self._most_lag_seconds for one in self._behind
-        )
+        return not self.barred and any(one.waiting and now - one.at > self._most_lag_seconds for one in self._behind)
 
     def may_lift(self, now: float) -> bool:
         """Whether a barred replica has kept up for long enough."""
