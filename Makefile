@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash timers bench bench-growth ide clean
+.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -50,6 +50,9 @@ crash: $(STAMP) ## Kill the server 20 times among 10,000 writes on both database
 
 timers: $(STAMP) ## Kill a process among 1,000 timers, on each database (6 minutes)
 	@$(BIN)/python -m bench.timers $(ARGS)
+
+failover: $(STAMP) ## Kill a server, a worker and PostgreSQL under load, and count what is lost (3 minutes)
+	@$(BIN)/python -m bench.failover $(ARGS)
 
 bench: $(STAMP) ## Measure speed beside PostGraphile and on SQLite: 20 minutes, two cores; installs wrk and the peer
 	@$(BIN)/python -m bench.answers

@@ -132,6 +132,8 @@ async def working(settings: Settings) -> AsyncIterator[None]:
     try:
         _check_ledger_key(settings)
         background = _background(database, Notary.of(database, settings), settings)
+        # It hears nothing; but what it commits is told by a connection of its own rather than within each commit.
+        database.listen(lambda _payload: None, lambda: None)
         await background.start()
         try:
             yield

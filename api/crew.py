@@ -18,6 +18,8 @@ log = logging.getLogger("sortie.crew")
 SERVE, WORK = "serve", "worker"
 SHORT_SECONDS, LONGEST_PAUSE_SECONDS, GRACE_SECONDS = 10.0, 30.0, 30.0
 """A process that ends within the first is begun anew after growing pauses; all have the last to end, beside the draining."""
+FEWEST_CONNECTIONS = 3
+"""To the database, of one process."""
 NOBODY = Text("没有一个进程能够启动，原因见上", "no process came up: the reason stands above")
 
 
@@ -88,7 +90,9 @@ class Crew:
         )
 
     def _environment(self, part: str) -> dict[str, str]:
-        return {"SORTIE_JOBS": Jobs.APART.value} if part == SERVE else {}
+        share = max(FEWEST_CONNECTIONS, self._settings.database_connections // len(self._parts))
+        apart = {"SORTIE_JOBS": Jobs.APART.value} if part == SERVE else {}
+        return apart | {"SORTIE_DATABASE_CONNECTIONS": str(share)}
 
     async def _end(self, members: list[asyncio.Task[None]]) -> None:
         for process in self._running.values():

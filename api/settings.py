@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     header_seconds: Annotated[float, Field(gt=0, le=300)] = 10
     body_seconds: Annotated[float, Field(gt=0, le=300)] = 15
     connections: Annotated[int, Field(ge=1)] = 1_000
+    database_connections: Annotated[int, Field(ge=3)] = 60
     limits: Limits = Limits()
     anonymous_limits: Limits = ANONYMOUS
     role_limits: dict[Role, Limits] = {}

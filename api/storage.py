@@ -24,9 +24,13 @@ def open_database(settings: Settings) -> Database:
     """The database of an installation, its folder made."""
     settings.home.mkdir(parents=True, exist_ok=True)
     return Database(
-        settings.database, LedgerRecorder(), read_seconds=settings.longest_seconds, replica_url=settings.replica_url,
+        settings.database,
+        LedgerRecorder(),
+        connections=settings.database_connections,
+        read_seconds=settings.longest_seconds,
+        replica_url=settings.replica_url,
         replica_lag_seconds=settings.replica_lag_seconds,
-    )  # fmt: skip
+    )
 
 
 async def ensure_schema(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import statistics
 import subprocess
 import time
@@ -41,11 +42,14 @@ class Cell:
     lines: Sequence[Line]
     answer: Answer
     connections: int = CONNECTIONS
+    pinned: bool = True
+    """Whether the load keeps to the core that is not the server's."""
     rps: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
     database_us: list[float] = field(default_factory=list)
+    load_us: list[float] = field(default_factory=list)
     errors: int = 0
 
     def median(self, figure: str) -> float:
@@ -54,7 +58,7 @@ class Cell:
 
     def warm_up(self, seconds: int, folder: Path) -> None:
         """Load the server and forget what that cost."""
-        Cell(self.target, self.lines, self.answer, self.connections).run(seconds, folder)
+        Cell(self.target, self.lines, self.answer, self.connections, self.pinned).run(seconds, folder)
 
     def run(self, seconds: int, folder: Path) -> None:
         """Load the server for some seconds and take what that cost; check requests afterwards."""
@@ -62,18 +66,36 @@ class Cell:
         file.write_bytes(b"\n".join(token.encode() + b"\t" + body for token, body in self.lines))
         number = f"{next(_RUNS)}-{time.time_ns()}"
         before, database_before = self.target.cpu_seconds(), self.target.database_seconds()
-        rps, p50, p99, requests, failed = _wrk(self.target.port, self.connections, seconds, file, number)
+        own = _ended_seconds()
+        rps, p50, p99, requests, failed = _wrk(
+            self.target.port, self.connections, seconds, file, number, pinned=self.pinned
+        )
         used, database_used = self.target.cpu_seconds() - before, self.target.database_seconds() - database_before
         self.rps.append(rps)
         self.p50_ms.append(p50)
         self.p99_ms.append(p99)
         self.cpu_us.append(used / max(1, requests) * 1e6)
         self.database_us.append(database_used / max(1, requests) * 1e6)
+        self.load_us.append((_ended_seconds() - own) / max(1, requests) * 1e6)
         self.errors += int(failed) + len(check(self.target, self.lines[:CHECKED], self.answer))
 
 
-def _wrk(port: int, connections: int, seconds: int, file: Path, number: str) -> tuple[float, ...]:
-    command = ["taskset", "-c", str(OTHER_CPU), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s"]
+def _ended_seconds() -> float:
+    """The processor time of this process' children that have ended."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
+def _wrk(port: int, connections: int, seconds: int, file: Path, number: str, *, pinned: bool) -> tuple[float, ...]:
+    command = [
+        *(["taskset", "-c", str(OTHER_CPU)] if pinned else []),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "20s",
+    ]
     script = ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{port}", "--", str(file), number]
     done = subprocess.run([*command, *script], capture_output=True, text=True, check=True)
     found = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)

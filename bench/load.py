@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,9 @@ class Home:
 class Server:
     """A server process on a port that stays the same however often it is killed."""
 
-    def __init__(self, home: Home, port: int, cpu: int | None = None) -> None:
+    def __init__(self, home: Home, port: int, cpu: int | None = None, options: Sequence[str] = ()) -> None:
         self.port = port
+        self._options = options
         self._home = home
         self._pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,7 +89,7 @@ class Server:
         """Start it."""
         with (self._home.path / "server.log").open("ab") as errors:
             self._process = subprocess.Popen(
-                [*self._pinned, *SORTIE, "serve", "--port", str(self.port)], env=self._home.environment(), cwd=self._home.path, stderr=errors
+                [*self._pinned, *SORTIE, "serve", "--port", str(self.port), *self._options], env=self._home.environment(), cwd=self._home.path, stderr=errors
             )  # fmt: skip
 
     @property
@@ -95,6 +97,11 @@ class Server:
         if self._process is None:
             raise RuntimeError("the server was not started")
         return self._process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running.pid
 
     def kill(self) -> None:
         """End it by SIGKILL."""
@@ -130,6 +137,50 @@ class Server:
                 connection.close()
             await asyncio.sleep(PAUSE_SECONDS)
         raise RuntimeError("the server does not come up")
+
+
+class Worker:
+    """A worker process that can be killed and begun anew."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        with (self._home.path / "worker.log").open("ab") as errors:
+            self._process = subprocess.Popen(
+                [*SORTIE, "worker"], env=self._home.environment(), cwd=self._home.path, stderr=errors
+            )
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the worker was not started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running.pid
+
+    def pause(self) -> None:
+        """Have it stand still."""
+        self._running.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Have it go on."""
+        self._running.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self._running.kill()
+        self._running.wait()
+
+    def stop(self) -> None:
+        """End it by SIGTERM."""
+        self._running.terminate()
+        self._running.wait(30)
 
 
 class Connection:

@@ -1,12 +1,16 @@
 """A PostgreSQL of one run alone, on one core, with the dataset in Sortie's tables and in the peer's."""
 
 import os
+import signal
 import subprocess
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import asyncpg
 
 from bench.load import Home, cpu_seconds, ended_seconds
 from bench.served import production
@@ -48,6 +52,28 @@ class Cluster:
     def create(self, database: str) -> None:
         """Have an empty database of that name."""
         self.run("postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", f"CREATE DATABASE {database}")
+
+    async def rows(self, url: str, statement: str, *values: Any) -> list[Any]:
+        """What a statement finds."""
+        connection = await asyncpg.connect(url)
+        try:
+            return list(await connection.fetch(statement, *values))
+        finally:
+            await connection.close()
+
+    def kill(self) -> None:
+        """End it by SIGKILL; its other processes see that and end by themselves."""
+        os.kill(self._server.get_pid(), signal.SIGKILL)
+
+    def start(self) -> None:
+        """Begin it anew, after a kill: it repeats from its log what it had promised to keep."""
+        while True:
+            try:
+                self._server.start()
+            except subprocess.SubprocessError:
+                time.sleep(0.2)  # processes of the one before are still ending
+            else:
+                return
 
     def pin(self, cpu: int) -> None:
         """Have it run on one core, with all processes that it starts from now on."""

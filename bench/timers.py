@@ -6,9 +6,7 @@ ready. Exits with 1 where a timer fired twice, not at all, or too late.
 
 import argparse
 import asyncio
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +24,7 @@ from sqlalchemy import select
 
 from api.settings import Settings
 from api.storage import open_database
-from bench.load import SORTIE, Connection, Home, Server
+from bench.load import Connection, Home, Server, Worker
 from bench.peer import free_port
 from bench.postgres import cluster
 from domain.kernel import utc_now
@@ -117,30 +115,25 @@ async def on_sqlite(folder: Path, count: int, progress: Any) -> tuple[Home, date
     return home, ready, LATE_SECONDS
 
 
-def _worker(home: Home, errors: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*SORTIE, "worker"], env=home.environment(), cwd=home.path, stderr=errors)
-
-
 async def on_postgres(folder: Path, url: str, count: int, progress: Any) -> tuple[Home, datetime, float]:
     """One of two workers is killed in the middle; then, and how late what it had begun may be."""
     home = _home(folder, url)
     server = Server(replace(home, settings={**home.settings, "SORTIE_JOBS": "apart"}), free_port())
     server.start()
     await server.ready()
-    errors = (home.path / "worker.log").open("ab")
-    workers = [_worker(home, errors) for _ in range(2)]
+    workers = [Worker(home) for _ in range(2)]
+    for worker in workers:
+        worker.start()
     try:
         await _capture(server.port, home.must("token", REP), count, progress)
         await asyncio.sleep(WAIT_MINUTES * 60 - SPREAD_SECONDS / 2)
-        workers[0].send_signal(signal.SIGKILL)
+        workers[0].kill()
         killed = utc_now()
         await _all_fired(home)
     finally:
         server.stop()
         for worker in workers:
-            worker.terminate()
-            worker.wait(30)
-        errors.close()
+            worker.stop()
     return home, killed, TAKEN_OVER_SECONDS
 
 

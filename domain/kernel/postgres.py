@@ -150,6 +150,17 @@ def _inserts(parts: tuple[tuple[Table, int], ...], dialect: Dialect, *, telling:
     return f"WITH {before} {last}" if others else last
 
 
+MOST_CONNECTIONS = 24
+"""More than one process can keep busy."""
+
+
+def shares(connections: int) -> tuple[int, int]:
+    """How many of so many connections, 3 at least, are for sessions, and how many each for units of work and for reads."""
+    most = max(3, min(connections, MOST_CONNECTIONS))
+    sessions = max(1, most // 6)
+    return sessions, (most - sessions) // 2
+
+
 class Seats:
     """The connections of one database's units of work: each is one unit's at a time, and stays open until it breaks."""
 

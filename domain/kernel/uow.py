@@ -25,7 +25,7 @@ from domain.kernel.group_commit import GroupCommit
 from domain.kernel.listening import Listener
 from domain.kernel.orm import Base, Record
 from domain.kernel.outages import GONE, UNREACHED, unavailable
-from domain.kernel.postgres import Seats
+from domain.kernel.postgres import MOST_CONNECTIONS, Seats, shares
 from domain.kernel.read_pool import ReadPool, open_reads
 from domain.kernel.reader import enter
 from domain.kernel.replica import Replica, ReplicaFirst
@@ -294,7 +294,7 @@ class Database:
         *,
         clock: Callable[[], datetime] = utc_now,
         ids: Callable[[], UUID] = new_id,
-        pool_size: int = 10,
+        connections: int = MOST_CONNECTIONS,
         lock_timeout_seconds: float = 15.0,
         read_seconds: float = 10.0,
         replica_url: str | None = None,
@@ -307,12 +307,15 @@ class Database:
         self.embedded = url.startswith("sqlite")
         self._hear: Callable[[str], None] | None = None
         self._listener: Listener | None = None
-        self.reads = open_reads(url, seconds=read_seconds)
+        sessions, seats = shares(connections)
+        self.reads = open_reads(url, connections=seats, seconds=read_seconds)
         self.replica: Replica | None = None
         self.queries: ReadPool = self.reads
-        """Whom queries ask: the replica first where there is one, which has whatever was committed by what anybody was told."""
+        """Whom queries ask: the replica where there is one and it has every commit that anybody was told of."""
         if replica_url is not None:
-            self.replica = Replica(replica_url, url, lag_seconds=replica_lag_seconds, read_seconds=read_seconds)
+            self.replica = Replica(
+                replica_url, url, lag_seconds=replica_lag_seconds, read_seconds=read_seconds, connections=seats
+            )
             self.queries = ReplicaFirst(self.replica, self.reads)
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
@@ -321,9 +324,9 @@ class Database:
             self._units: GroupCommit | Seats = GroupCommit(self.writer, lock_timeout_seconds, tell=self._tell)
         else:
             self.writer = self.reader = create_async_engine(
-                url, pool_size=pool_size, max_overflow=0, json_deserializer=orjson.loads
+                url, pool_size=sessions, max_overflow=0, json_deserializer=orjson.loads
             )
-            self._units = Seats(url, pool_size)
+            self._units = Seats(url, seats)
 
     @asynccontextmanager
     async def open_uow(self, actor: Actor, *, hopeful: bool = False) -> AsyncIterator[UnitOfWork]:

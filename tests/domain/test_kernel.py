@@ -432,7 +432,7 @@ def test_errors_have_a_code_each_and_both_languages() -> None:
 
 async def test_a_database_without_a_free_connection_is_told(postgres_url: str) -> None:
     """The pool's own error is no database error: it came out as a bug."""
-    crowded = Database(postgres_url, LedgerRecorder(), pool_size=1)
+    crowded = Database(postgres_url, LedgerRecorder(), connections=3)
     crowded.reader.sync_engine.pool._timeout = 0.05  # type: ignore[attr-defined]
     try:
         async with crowded.read() as _:

@@ -238,7 +238,7 @@ async def narrow(database: Database) -> AsyncIterator[Database]:
     """The same database with one connection for units of work."""
     if database.embedded:
         pytest.skip("SQLite's units stand in a queue")
-    other = Database(database.url, LedgerRecorder(), clock=database.clock, ids=database.new_id, pool_size=1)
+    other = Database(database.url, LedgerRecorder(), clock=database.clock, ids=database.new_id, connections=3)
     other._units._wait_seconds = 0.05  # type: ignore[union-attr]
     try:
         yield other

@@ -7,7 +7,11 @@ from domain.kernel.read_pool.waiting import SECONDS, Overloaded, ReadPool, Toget
 __all__ = ["Overloaded", "PostgreSQLReads", "ReadPool", "SQLiteReads", "Together", "open_reads"]
 
 
-def open_reads(url: str, *, seconds: float = SECONDS) -> ReadPool:
-    """The pool for a database, whose statements take so many seconds at most; nothing is opened before the first read."""
-    pool = SQLiteReads if url.startswith("sqlite") else PostgreSQLReads
-    return pool(url, seconds=seconds)
+def open_reads(url: str, *, connections: int, seconds: float = SECONDS) -> ReadPool:
+    """The pool for a database, whose statements take so many seconds at most; nothing is opened before the first read.
+
+    SQLite has one connection for reads.
+    """
+    if url.startswith("sqlite"):
+        return SQLiteReads(url, seconds=seconds)
+    return PostgreSQLReads(url, connections=connections, seconds=seconds)

@@ -62,8 +62,11 @@ class ReplicaTurn(Base):
 class Replica:
     """One replica as one process follows it, from the first read or commit on."""
 
-    def __init__(self, url: str, primary_url: str, *, lag_seconds: float, read_seconds: float) -> None:
+    def __init__(
+        self, url: str, primary_url: str, *, lag_seconds: float, read_seconds: float, connections: int
+    ) -> None:
         self._url = url
+        self._connections = connections
         self._primary_options = _options(primary_url)
         self._options = _options(url)
         self._read_seconds = read_seconds
@@ -244,7 +247,9 @@ class Replica:
             self._leave_pool()
         if self._pool is None:
             self._server = who["server"]
-            self._pool = PostgreSQLReads(self._url, seconds=self._read_seconds, server=self._server)
+            self._pool = PostgreSQLReads(
+                self._url, connections=self._connections, seconds=self._read_seconds, server=self._server
+            )
         # A server that mends itself after a crash has not begun anew, and may have less than it had.
         link.add_termination_listener(lambda _link: self.lease.end(time.monotonic()))
         self._link = link
