@@ -40,6 +40,7 @@ class Pair:
     """A primary and its replica, each reached by a socket in its own folder."""
 
     primary: Any
+    socket: Path
     replica: Path
     url: str
     replica_url: str
@@ -62,6 +63,16 @@ class Pair:
     def go_on(self) -> None:
         """Have the replica replay again."""
         self.tell_replica("SELECT pg_wal_replay_resume()")
+
+    def crash_primary(self) -> None:
+        """End the primary at once, and start it again."""
+        folder = str(self.primary.pgdata)
+        _run("pg_ctl", "-D", folder, "-m", "immediate", "-w", "stop")
+        _run("pg_ctl", "-D", folder, "-w", "-l", f"{folder}.log", "-o", f"-h '' -k {self.socket}", "start")
+
+    def promote(self) -> None:
+        """Make a primary of the replica."""
+        _run("pg_ctl", "-D", str(self.replica), "-w", "promote")
 
     def kill_replica(self) -> None:
         """End the replica at once, as a crash would."""
@@ -87,7 +98,7 @@ def replicated() -> Iterator[Pair]:
         replica = folder / "replica"
         folder.chmod(0o777)
         _run("pg_basebackup", "-D", str(replica), "-R", "-c", "fast", "-h", str(socket), "-U", "postgres")
-        pair = Pair(primary, replica, url, f"postgresql+asyncpg://postgres@/postgres?host={replica}")
+        pair = Pair(primary, socket, replica, url, f"postgresql+asyncpg://postgres@/postgres?host={replica}")
         # The copy has the lock of the primary's socket with it.
         (replica / ".s.PGSQL.5432.lock").unlink()
         pair.start_replica()

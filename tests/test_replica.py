@@ -5,14 +5,16 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
+from pydantic import ValidationError
 
 from api.reads import global_id
+from api.settings import Settings
 from domain import accounts
 from domain.kernel import SYSTEM, Database, Role, SalesError
 from domain.kernel.replica import Replica
@@ -195,6 +197,47 @@ async def test_an_address_that_is_no_replica_is_told_and_the_primary_answers(
     assert await add(database, "嘉兴医院") < 0.5
     assert not replica.usable
     await database.close()
+
+
+async def test_of_several_hosts_the_first_that_is_there_is_read(pair: Pair, hospital: str) -> None:
+    hosts = f"postgresql+asyncpg://postgres@/postgres?host=127.0.0.1:1&host={pair.replica}:5432"
+    database = Database(pair.url, LedgerRecorder(), replica_url=hosts)
+    await add(database, "绍兴医院")
+    await until(lambda: replica_of(database).usable)
+    assert await found(database, "绍兴医院") == (True, 1)
+    await database.close()
+
+
+async def test_a_primary_that_crashed_is_followed_again_and_a_replica_that_was_promoted_is_left() -> None:
+    with replicated() as own:
+        await migrate(own.url)
+        database = Database(own.url, LedgerRecorder(), replica_url=own.replica_url)
+        await add(database, "宁波医院")
+        await until(lambda: replica_of(database).usable)
+        own.crash_primary()
+        with suppress(SalesError):
+            await add(database, "宁波新院")
+        assert await add(database, "宁波新院") < 2 * OVER_SECONDS
+        assert (await found(database, "宁波新院"))[1] > 0
+        await until(lambda: replica_of(database).usable, 30)
+        assert (await found(database, "宁波医院")) == (True, 1)
+        own.promote()
+        await until(lambda: not replica_of(database).usable)
+        await add(database, "宁波老院")
+        assert await found(database, "宁波老院") == (False, 1)
+        await until(lambda: "names no replica" in str(replica_of(database).state))
+        await database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://replica/sortie", "sqlite:///sortie.db", "replica"])
+def test_a_replica_is_a_postgresql(url: str) -> None:
+    with pytest.raises(ValidationError, match="must begin with postgresql://"):
+        Settings(database_url="postgresql://primary/sortie", replica_url=url)
+
+
+def test_a_file_of_sqlite_has_no_replica() -> None:
+    with pytest.raises(ValidationError, match="SORTIE_REPLICA_URL needs SORTIE_DATABASE_URL"):
+        Settings(replica_url="postgresql://replica/sortie")
 
 
 # ---- over the wire ---------------------------------------------------------------------------------------------------
