@@ -249,20 +249,27 @@ READ = "query($id: ID!){node(id: $id){... on Account{name version}}}"
 class Servers:
     """Two servers of one primary and its replica."""
 
-    def __init__(self, addresses: list[str], tokens: dict[str, str], account: str) -> None:
+    def __init__(self, addresses: list[str], tokens: dict[str, str], account: str, run: Callable[..., Any]) -> None:
         self.addresses, self.tokens, self.account = addresses, tokens, account
+        self.run = run
+        """Runs the command with the servers' settings."""
         self.version = 1
 
     def ask(self, at: int, who: str, query: str, **variables: Any) -> dict[str, Any]:
         """The data of an answer without errors."""
+        body = self.answer(at, who, query, **variables)
+        assert "errors" not in body, body
+        data: dict[str, Any] = body["data"]
+        return data
+
+    def answer(self, at: int, who: str, query: str, **variables: Any) -> dict[str, Any]:
+        """A whole answer."""
         answer = httpx2.post(
             f"http://{self.addresses[at]}/graphql", json={"query": query, "variables": variables},
             headers={"authorization": f"Bearer {self.tokens[who]}"}, timeout=20,
         )  # fmt: skip
-        body = answer.json()
-        assert "errors" not in body, body
-        data: dict[str, Any] = body["data"]
-        return data
+        body: dict[str, Any] = answer.json()
+        return body
 
     def rename(self, at: int, name: str) -> None:
         given = {"id": self.account, "expectedVersion": self.version, "name": name}
@@ -301,7 +308,7 @@ def servers(pair: Pair, hospital: str, tmp_path_factory: pytest.TempPathFactory)
     with ExitStack() as stack:
         addresses = [stack.enter_context(running(home, **where)) for _ in range(2)]
         tokens = {who: home.run("token", who, **where).stdout.strip() for who in (LEI, MIN)}
-        yield Servers(addresses, tokens, hospital)
+        yield Servers(addresses, tokens, hospital, lambda *words: home.run(*words, **where))
 
 
 def test_queries_reach_the_replica_and_writers_find_what_they_wrote_on_every_server(servers: Servers) -> None:
@@ -330,6 +337,21 @@ def test_a_replica_that_stands_still_takes_nothing_from_anybody(servers: Servers
         pair.go_on()
     servers.wait(usable=True)
     assert servers.name(1) == "杭州新院"
+
+
+def test_who_is_disabled_is_out_at_once_though_the_replica_does_not_know(servers: Servers, pair: Pair) -> None:
+    servers.wait(usable=True)
+    assert servers.name(0, MIN) == servers.name(1, MIN)
+    pair.hold()
+    try:
+        assert servers.run("user", "disable", MIN).returncode == 0
+        for at in range(2):
+            (error,) = servers.answer(at, MIN, READ, id=servers.account)["errors"]
+            assert error["extensions"]["code"] == "UNAUTHENTICATED"
+    finally:
+        pair.go_on()
+        assert servers.run("user", "enable", MIN).returncode == 0
+    assert servers.name(1, MIN) == servers.name(0)
 
 
 def test_a_replica_that_is_killed_costs_no_answer_and_comes_back(servers: Servers, pair: Pair) -> None:
