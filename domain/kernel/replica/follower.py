@@ -41,6 +41,7 @@ TURN = """INSERT INTO replica_turns AS kept (id, turn) VALUES (1, $1 + 1)
 ANSWERS = Text("副本正在应答读取", "the replica answers reads")
 BEHIND = Text("副本落后，由主库应答", "the replica is behind: the primary answers")
 AWAY = Text("无法连接副本，由主库应答", "the replica cannot be reached: the primary answers")
+SILENT = Text("主库没有应答，暂不读取副本", "the primary does not answer: nothing is read from the replica")
 NO_REPLICA = Text(
     "SORTIE_REPLICA_URL 不是只读副本，由主库应答", "SORTIE_REPLICA_URL names no replica: the primary answers"
 )
@@ -76,6 +77,8 @@ class Replica:
         self.state: Text | None = None
         """How it stands, in words; None before anything is known."""
         self._problem: Text | None = None
+        self._silent = False
+        """Whether the primary does not answer."""
         self._primary: Any = None
         self._cluster = ""
         self._link: Any = None
@@ -168,8 +171,11 @@ class Replica:
         while True:
             try:
                 await self._go_round()
-            except FAILURES as error:
-                logger.debug("replica: the primary does not say how far it is (%s)", type(error).__name__)
+                self._silent = False
+            except Exception as error:  # whatever it is, to follow must not end
+                if not self._silent:
+                    logger.warning("replica: the primary was asked in vain (%s: %s)", type(error).__name__, error)
+                self._silent = True
                 if self._primary is not None:
                     self._primary.terminate()
                 await asyncio.sleep(AWAY_PAUSE_SECONDS)
@@ -222,7 +228,8 @@ class Replica:
     async def _connect(self) -> None:
         try:
             self._problem = await self._join()
-        except FAILURES:
+        except FAILURES as error:
+            logger.debug("replica: no connection (%s)", type(error).__name__)
             self._problem = AWAY
         finally:
             self._connecting, self._connect_at = None, time.monotonic() + RECONNECT_SECONDS
@@ -264,7 +271,8 @@ class Replica:
 
     def _tell(self) -> None:
         """Say it once when the replica comes or goes."""
-        state = ANSWERS if self.usable else self._problem or (BEHIND if self.lease.late else self.state)
+        late = BEHIND if self.lease.late else self.state
+        state = ANSWERS if self.usable else SILENT if self._silent else self._problem or late
         if state is not None and state is not self.state:
             logger.log(logging.INFO if state is ANSWERS else logging.WARNING, "%s", state.en)
             self.state = state
