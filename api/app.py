@@ -91,9 +91,11 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)
-        await upkeep.start()
+        # Before anything else may be in a transaction: the job tables' first indexes wait for every one that is open, and the loop
+        # stands still meanwhile.
         if background is not None:
             await background.start()
+        await upkeep.start()
         hub.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)

@@ -38,6 +38,11 @@ class Cluster:
         """Where a database is reached, by a socket in the file system."""
         return str(self._server.get_uri(database=database))
 
+    @property
+    def psql(self) -> str:
+        """The program that asks it."""
+        return str(self._server.bin_path / "psql")
+
     def run(self, database: str, *commands: str, **variables: int) -> None:
         """Run SQL and psql's own commands, one after another.
 
@@ -45,7 +50,7 @@ class Cluster:
         """
         given = [word for name, value in variables.items() for word in ("-v", f"{name}={value}")]
         asked = [word for command in commands for word in ("-c", command)]
-        psql = [str(self._server.bin_path / "psql"), "-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1"]
+        psql = [self.psql, "-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1"]
         quiet = os.environ | {"PGOPTIONS": "-c client_min_messages=warning"}
         subprocess.run([*psql, *given, *asked, self.url(database)], check=True, cwd=HERE, env=quiet)
 

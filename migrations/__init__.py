@@ -75,7 +75,7 @@ async def migrate(url: str, progress: Progress | None = None, *, to: str = "head
             _check_foreign_keys(connection)
         return changed
 
-    async with _transaction(url) as connection:
+    async with transaction(url) as connection:
         return await connection.run_sync(change)
 
 
@@ -92,7 +92,7 @@ async def is_current(url: str) -> bool:
     def look(connection: Connection) -> bool:
         return _checked_heads(connection, config) == newest_steps() and objects.is_current(connection)
 
-    async with _transaction(url) as connection:
+    async with transaction(url) as connection:
         return await connection.run_sync(look)
 
 
@@ -108,7 +108,7 @@ async def revise(url: str, message: str, versions: Path | None = None) -> Path |
         script = command.revision(config, message, autogenerate=True)
         return Path(script.path) if isinstance(script, Script) else None
 
-    async with _transaction(url) as connection:
+    async with transaction(url) as connection:
         return await connection.run_sync(write)
 
 
@@ -154,7 +154,7 @@ def _checked_heads(connection: Connection, config: Any) -> set[str]:
 
 
 @asynccontextmanager
-async def _transaction(url: str) -> AsyncIterator[AsyncConnection]:
+async def transaction(url: str) -> AsyncIterator[AsyncConnection]:
     """One transaction with the only right to change the schema; its errors are readable ones."""
     engine = create_async_engine(url, poolclass=NullPool)
     if url.startswith("sqlite"):

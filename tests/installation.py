@@ -1,17 +1,41 @@
 """An installation as people run it: a home directory, the command as a process of its own, a server from ready to SIGTERM."""
 
+import asyncio
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import asyncpg
 
 COMMAND = [sys.executable, "-c", "from api.cli import main; main()"]
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 60
+
+
+@contextmanager
+def own_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database of that PostgreSQL, for one test alone."""
+    name = f"own_{secrets.token_hex(6)}"
+    base, _, query = postgres_url.replace("+asyncpg", "").partition("?")
+
+    async def run(statement: str) -> None:
+        connection = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name}"))
+    try:
+        yield f"{base.rpartition('/')[0]}/{name}{'?' + query if query else ''}"
+    finally:
+        asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @dataclass(frozen=True)

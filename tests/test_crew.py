@@ -5,13 +5,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.installation import COMMAND, Home, running
+from tests.installation import COMMAND, READY_SECONDS, Home, own_database, running
 
 VIEWER = "{ viewer { name } }"
 
@@ -19,26 +21,13 @@ VIEWER = "{ viewer { name } }"
 @pytest.fixture
 def home(postgres_url: str, tmp_path: Path) -> Iterator[tuple[Home, dict[str, str]]]:
     """An installation on PostgreSQL with the demo company, in a database of its own."""
-    import asyncio
-
-    import asyncpg
-
-    async def make(statement: str) -> None:
-        connection = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
-        await connection.execute(statement)
-        await connection.close()
-
-    name = f"crew_{os.getpid()}"
-    asyncio.run(make(f"CREATE DATABASE {name}"))
-    base, _, query = postgres_url.replace("+asyncpg", "").partition("?")
-    url = f"{base.rpartition('/')[0]}/{name}{'?' + query if query else ''}"
-    more = {"SORTIE_DATABASE_URL": url}
-    made = Home(tmp_path / "家")
-    for command in ("migrate", "demo"):
-        done = made.run(command, **more)
-        assert done.returncode == 0, done.stderr
-    yield made, more
-    asyncio.run(make(f"DROP DATABASE {name} WITH (FORCE)"))
+    with own_database(postgres_url) as url:
+        more = {"SORTIE_DATABASE_URL": url}
+        made = Home(tmp_path / "家")
+        for command in ("migrate", "demo"):
+            done = made.run(command, **more)
+            assert done.returncode == 0, done.stderr
+        yield made, more
 
 
 def children(pid: int) -> dict[int, str]:
@@ -132,3 +121,23 @@ def test_a_crew_that_cannot_start_says_why_and_ends(home: tuple[Home, dict[str, 
     )
     assert done.returncode != 0
     assert "没有一个进程能够启动" in done.stderr
+
+
+def test_processes_that_come_first_to_a_new_database_come_up_together(postgres_url: str, tmp_path: Path) -> None:
+    """Each would make the job tables and define the purposes of consent; nobody has to wait for one that waits for him."""
+    made = Home(tmp_path / "家")
+    with own_database(postgres_url) as url:
+        more = {"SORTIE_DATABASE_URL": url}
+        done = subprocess.run(
+            [*COMMAND[:2], "import asyncio, sys; from migrations import migrate; asyncio.run(migrate(sys.argv[1]))", url.replace("postgresql", "postgresql+asyncpg")],
+            check=False, capture_output=True, env=made.environment(),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        made.path.mkdir()
+        began = time.monotonic()
+        with ExitStack() as stack:
+            servers = [running(made, **more) for _ in range(3)]
+            with ThreadPoolExecutor(3) as pool:
+                for address in pool.map(stack.enter_context, servers):
+                    assert address
+        assert time.monotonic() - began < READY_SECONDS

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import ColumnElement, FromClause, select, text, true, update
+from sqlalchemy import ColumnElement, FromClause, func, select, text, true, update
 from sqlalchemy.exc import DBAPIError
 
 import migrations
@@ -35,6 +35,7 @@ from domain.kernel import (
     rows_visible,
     totals_visible,
 )
+from domain.ledger import LedgerRecorder
 from domain.people import Brand, Territory, User
 from migrations import objects
 from tests.conftest import remove_data
@@ -362,3 +363,42 @@ def test_the_product_says_as_whom_it_reads() -> None:
                     if of.endswith("database") and not node.args:
                         bare.append(f"{file.relative_to(ROOT)}:{node.lineno}")
     assert bare == []
+
+
+async def test_an_owner_who_is_no_superuser_migrates_and_serves(postgres_url: str) -> None:
+    roles = ", ".join((reader.READER, *reader.READERS.values()))
+    administrator = await asyncpg.connect(postgres_url.replace("+asyncpg", ""))
+    try:
+        await administrator.execute("CREATE ROLE owner_of_sales LOGIN CREATEROLE")
+        # The roles of readers belong to all databases of a server: those that are there, their maker gives.
+        for role in roles.split(", "):
+            await administrator.execute(
+                f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN; EXCEPTION WHEN duplicate_object THEN END $$"
+            )
+        await administrator.execute(f"GRANT {roles} TO owner_of_sales")
+        await administrator.execute("CREATE DATABASE owned_by_nobody_great OWNER owner_of_sales")
+        url = postgres_url.replace("postgres:@/postgres", "owner_of_sales:@/owned_by_nobody_great", 1)
+        assert url != postgres_url
+        await migrations.migrate(url)
+        await finds_what_they_see_alone(Database(url, LedgerRecorder(), clock=(clock := Clock()), ids=Ids(clock)))
+    finally:
+        await administrator.execute("DROP DATABASE IF EXISTS owned_by_nobody_great WITH (FORCE)")
+        await administrator.execute("DROP OWNED BY owner_of_sales")
+        await administrator.execute("DROP ROLE owner_of_sales")
+        await administrator.close()
+
+
+async def finds_what_they_see_alone(database: Database) -> None:
+    try:
+        await load_demo(database, progress=lambda _done, _total: None)
+        lei = await sign_in(database, "lei.zhang@example.com")
+        mine = await by_the_rules(database, Opportunity, lei)
+        others = await by_the_rules(database, Opportunity, SYSTEM) - mine
+        async with database.open_uow(lei) as uow:
+            assert (await load(uow.session, lei, Opportunity, min(mine))).id == min(mine)
+            with pytest.raises(NotFound):
+                await load(uow.session, lei, Opportunity, min(others))
+            said = select(*(func.current_setting(name, True) for name in reader.SETTINGS))
+            assert not any((await uow.session.execute(said)).one())
+    finally:
+        await database.close()

@@ -105,15 +105,32 @@ def start(port: Port = None, host: Host = None) -> None:
 
 
 @app.command(help=pick("把数据库升级到最新结构。", "Bring the database to the newest schema."))
-def migrate() -> None:
+def migrate(
+    copy_from: Annotated[
+        str | None,
+        typer.Option(
+            help=pick(
+                "把这个 SQLite 安装（sqlite:///…/sortie.db）连同账本复制到空的 PostgreSQL，逐行核对",
+                "Copy this SQLite installation (sqlite:///…/sortie.db), ledger and all, to an empty PostgreSQL; every row is compared",
+            )
+        ),
+    ] = None,
+) -> None:
     """Migrate."""
     from domain.kernel import Text
     from migrations import migrate as bring
 
     settings = settings_of()
+    if copy_from is not None:
+        operations.move(settings, copy_from)
+        return
     with readable_errors():
         settings.home.mkdir(parents=True, exist_ok=True)
         changed = asyncio.run(bring(settings.database, lambda step: say(Text(f"已应用：{step}", f"applied: {step}"))))
+        if not settings.embedded:
+            from api.jobs.engine import ensure_tables
+
+            asyncio.run(ensure_tables(settings))
     say(
         Text("数据库已升级", "the database is up to date now")
         if changed

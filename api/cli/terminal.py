@@ -1,6 +1,7 @@
 """What every command shares: the reader's language, progress on stderr, errors in one line, settings, the database."""
 
 import os
+import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FAILED = 1
+VARIABLE = re.compile(r"(SORTIE|OPENAI|OTEL)_[A-Z0-9_]+")
 
 
 def reader_is_chinese(environment: Mapping[str, str]) -> bool:
@@ -96,14 +98,35 @@ def readable_errors() -> Iterator[None]:
         fail(str(error))
 
 
+def load_secrets(folder: Path) -> None:
+    """Have what lies in a folder, a file named like its variable, as variables of this environment unless they are set.
+
+    That is how containers are given passwords and keys. Raises Unavailable for a folder or a file that cannot be read.
+    """
+    from domain.kernel import Text, Unavailable
+
+    try:
+        for file in sorted(folder.iterdir()):
+            if VARIABLE.fullmatch(file.name) and file.is_file():
+                secret = file.read_text(encoding="utf-8").strip()
+                if secret and not os.environ.get(file.name):
+                    os.environ[file.name] = secret
+    except (OSError, ValueError) as error:
+        zh, en = f"SORTIE_SECRETS：无法读取：{error}", f"SORTIE_SECRETS cannot be read: {error}"
+        raise Unavailable(Text(zh, en)) from error
+
+
 def settings_of(**changes: Any) -> "Settings":
-    """The settings of this environment and of `.env` here, with what the command line changes."""
+    """The settings of this environment, of `.env` here and of the folder of secrets, with what the command line changes."""
     from dotenv import load_dotenv
     from pydantic import ValidationError
 
     from api.settings import Settings
 
     load_dotenv(Path(".env"))
+    if os.environ.get("SORTIE_SECRETS"):
+        with readable_errors():
+            load_secrets(Path(os.environ["SORTIE_SECRETS"]))
     try:
         return Settings(**{name: value for name, value in changes.items() if value is not None})
     except ValidationError as error:

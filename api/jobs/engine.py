@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from dbos import DBOS, DBOSConfig
-from sqlalchemy import make_url
+from sqlalchemy import func, make_url, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from api.jobs.kinds import KINDS, QUICK, Kind, Tools
 from api.settings import Settings
@@ -22,6 +24,8 @@ log = logging.getLogger("sortie.jobs")
 APPLICATION, VERSION = "sortie", "1"
 """The version changes only where jobs that have begun cannot go on with newer code: DBOS leaves those of another version alone."""
 SCHEMA = "jobs"
+TABLES_LOCK, TURN_SECONDS = 0x534F524A, 0.2
+"""Who makes the tables, and how often others look whether that is done."""
 POLL_SECONDS = 0.5
 """How often the queues are looked at."""
 THREADS = 16
@@ -37,6 +41,19 @@ def jobs_url(settings: Settings) -> str:
     if url.get_backend_name() == "sqlite":
         return f"sqlite:///{settings.home / 'jobs.db'}"
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+async def ensure_tables(settings: Settings) -> None:
+    """Have the tables of jobs on PostgreSQL; of processes that come at the same time one makes them."""
+    engine = create_async_engine(settings.database, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            # Whoever waits for a lock is in a transaction, for whose end the first indexes would wait.
+            while not await connection.scalar(select(func.pg_try_advisory_lock(TABLES_LOCK))):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(TURN_SECONDS)
+            await asyncio.to_thread(DBOS.migrate, jobs_url(settings), schema=SCHEMA)
+    finally:
+        await engine.dispose()
 
 
 class Engine:
@@ -55,6 +72,8 @@ class Engine:
         if self._settings.embedded:
             # Nobody else has this file, so whoever had it before is gone.
             await leave(self._database, None)
+        else:
+            await ensure_tables(self._settings)
         await beat(self._database, self.id)
         # Launched inside the loop, DBOS runs the jobs in it, where the database has its connections.
         DBOS(config=self._config())

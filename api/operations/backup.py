@@ -175,7 +175,7 @@ def _place_sqlite(target: Path, copy: Path, stamp: str, *, replace: bool) -> lis
                     f"there is a database at {target}; --replace puts it aside",
                 )
             )
-        _require_idle(target)
+        require_idle(target)
         kept = target.with_name(f"{target.name}.before-restore-{stamp}")
         target.replace(kept)
         aside.append(kept)
@@ -183,7 +183,7 @@ def _place_sqlite(target: Path, copy: Path, stamp: str, *, replace: bool) -> lis
     return aside
 
 
-def _require_idle(path: Path) -> None:
+def require_idle(path: Path) -> None:
     """Refuse while somebody has the database open, and take in what lies in its log."""
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=0)

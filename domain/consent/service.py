@@ -24,9 +24,18 @@ PURPOSES = (
 )
 
 
+async def _purposes(uow: UnitOfWork) -> dict[str, Purpose]:
+    return {purpose.code: purpose for purpose in (await uow.session.execute(select(Purpose))).scalars()}
+
+
 async def ensure_purposes(uow: UnitOfWork) -> dict[str, Purpose]:
     """The purposes by code; those of `PURPOSES` that are not there yet are defined."""
-    found = {purpose.code: purpose for purpose in (await uow.session.execute(select(Purpose))).scalars()}
+    found = await _purposes(uow)
+    if found.keys() >= {code for code, _, _ in PURPOSES}:
+        return found
+    # Servers that start at the same time on a new database: one defines them.
+    await uow.wait_turn("consent purposes")
+    found = await _purposes(uow)
     for code, basis, label in PURPOSES:
         if code not in found:
             purpose = Purpose(id=uow.new_id(), code=code, lawful_basis=basis, label_zh=label.zh, label_en=label.en)

@@ -27,6 +27,7 @@ class OutboxReceipt(Base):
 
     __tablename__ = "outbox_receipts"
     __unledgered__ = "hand-over state; what the consumer did has its own note"
+    __stays__ = "an event keeps its id"
 
     consumer: Mapped[str] = mapped_column(primary_key=True)
     event_id: Mapped[UUID] = mapped_column(primary_key=True, index=True)
