@@ -172,7 +172,7 @@ class Replica:
             try:
                 await self._go_round()
                 self._silent = False
-            except Exception as error:  # whatever it is, to follow must not end
+            except Exception as error:  # noqa: BLE001 - whatever it is, to follow must not end
                 if not self._silent:
                     logger.warning("replica: the primary was asked in vain (%s: %s)", type(error).__name__, error)
                 self._silent = True
