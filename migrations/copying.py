@@ -19,7 +19,7 @@ INTEGER_BITS = 63
 """Of the numbers that JSON is written with here; longer ones are compared as text."""
 DERIVED = frozenset({"search_declarations"})
 """What a migrated database holds before anybody has written to it; it is replaced."""
-PASSING = frozenset({"job_executors"})
+PASSING = frozenset({"job_executors", "replica_turns"})
 """Who is at work now, in the process of its own database."""
 
 Progress = Callable[[int, int], None]
