@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     env: Environment = Environment.DEVELOPMENT
     home: Path = Path("var")
     database_url: str = ""
+    replica_url: str | None = None
+    replica_lag_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.25
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     model: str | None = None
@@ -119,6 +121,16 @@ class Settings(BaseSettings):
             raise ValueError("must begin with sqlite:// or postgresql://")
         return f"{DIALECTS[dialect]}://{rest}" if url else url
 
+    @field_validator("replica_url")
+    @classmethod
+    def _postgres(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        dialect, _, rest = url.partition("://")
+        if not DIALECTS.get(dialect, "").startswith("postgresql"):
+            raise ValueError("must begin with postgresql://")
+        return f"{DIALECTS[dialect]}://{rest}"
+
     @field_validator("token_jwks_url", "oidc_issuer", "public_url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:
@@ -153,6 +165,8 @@ class Settings(BaseSettings):
             raise ValueError("SORTIE_OIDC_ISSUER and SORTIE_OIDC_CLIENT_ID come together")
         if self.jobs is Jobs.APART and self.embedded:
             raise ValueError("SORTIE_JOBS=apart needs PostgreSQL: SQLite has one process")
+        if self.replica_url is not None and self.embedded:
+            raise ValueError("SORTIE_REPLICA_URL needs SORTIE_DATABASE_URL: a replica follows a PostgreSQL")
         if self.trusted_only and self.trusted_documents is None:
             raise ValueError("SORTIE_TRUSTED_ONLY needs SORTIE_TRUSTED_DOCUMENTS: the manifest of what is taken")
         return self

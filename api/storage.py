@@ -28,6 +28,8 @@ def open_database(settings: Settings) -> Database:
         LedgerRecorder(),
         connections=settings.database_connections,
         read_seconds=settings.longest_seconds,
+        replica_url=settings.replica_url,
+        replica_lag_seconds=settings.replica_lag_seconds,
     )
 
 

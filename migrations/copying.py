@@ -19,8 +19,8 @@ INTEGER_BITS = 63
 """Of the numbers that JSON is written with here; longer ones are compared as text."""
 DERIVED = frozenset({"search_declarations"})
 """What a migrated database holds before anybody has written to it; it is replaced."""
-PASSING = frozenset({"job_executors"})
-"""Who is at work now, in the process of its own database."""
+PASSING = frozenset({"job_executors", "replica_turns"})
+"""Who is at work now and how the machines stand: matters of each database alone."""
 
 Progress = Callable[[int, int], None]
 """Told how many rows are done, and how many there are."""

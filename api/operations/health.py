@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import func, select
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from api.notary import Notary
 from api.operations.later import later
 from api.settings import Settings
 from domain.kernel import SYSTEM, Database, OutboxEvent, Text
+from domain.kernel.replica import Replica
 from domain.ledger import AuditEvent
 from knowledge import Library
 from migrations import newest_steps, stored_steps
@@ -28,6 +29,7 @@ FRESH_SECONDS = 1.0
 CHECK_SECONDS = 2.0
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 SERVING, DRAINING = "serving", "draining"
+UNKNOWN = Text("尚未用到副本", "the replica was not needed yet")
 
 
 class Health:
@@ -58,6 +60,8 @@ class Health:
         meter.create_observable_gauge(
             "sortie.outbox.waiting", [self._count("outbox")], "{event}", "Events that wait to be handed over."
         )
+        if database.replica is not None:
+            _measure(meter, database.replica)
 
     def routes(self) -> list[BaseRoute]:
         """The addresses at which it tells."""
@@ -96,6 +100,10 @@ class Health:
                 named = {"database": self._schema, "ledger": self._ledger, "search": self._search}
                 checks = {name: await _checked(look) for name, look in named.items()}
                 whole = all(check["ok"] for check in checks.values())
+                if (replica := self._database.replica) is not None:
+                    # Without it the primary answers: nothing is missing.
+                    state = UNKNOWN if replica.state is None else replica.state
+                    checks["replica"] = {"ok": replica.usable, "found": state.en}
                 self._verdict = (self._timer(), whole, checks)
             return whole, checks
 
@@ -127,6 +135,24 @@ class Health:
         async with self._database.read(SYSTEM) as connection:
             self._waiting["ledger"] = (await connection.execute(unsealed)).scalar_one()
             self._waiting["outbox"] = (await connection.execute(unhandled)).scalar_one()
+
+
+def _measure(meter: Meter, replica: Replica) -> None:
+    def usable(_options: CallbackOptions) -> list[Observation]:
+        return [Observation(int(replica.usable))]
+
+    def lag(_options: CallbackOptions) -> list[Observation]:
+        return [Observation(replica.lease.lag_seconds)]
+
+    def reads(_options: CallbackOptions) -> list[Observation]:
+        return [
+            Observation(replica.answered, {"server": "replica"}),
+            Observation(replica.passed, {"server": "primary"}),
+        ]
+
+    meter.create_observable_gauge("sortie.replica.usable", [usable], "1", "Whether the replica answers reads.")
+    meter.create_observable_gauge("sortie.replica.lag", [lag], "s", "How far the replica is behind, as last seen.")
+    meter.create_observable_counter("sortie.replica.reads", [reads], "{read}", "Reads by the server that answered.")
 
 
 class NotReadyError(Exception):

@@ -47,6 +47,7 @@ from domain.kernel.orm import ERASED, PERSONAL, Base, Record, UtcDateTime, found
 from domain.kernel.outages import unavailable
 from domain.kernel.outbox import Delivery, OutboxReceipt, consume, remove_handled
 from domain.kernel.reader import WhoReads, beyond, who_reads
+from domain.kernel.replica import ReplicaTurn
 from domain.kernel.row_changes import RowChange
 from domain.kernel.uow import (
     Database,
@@ -64,7 +65,7 @@ from domain.kernel.values import Language, Money, Ref, fingerprint, money
 __all__ = [
     "ERASED", "EVERYTHING", "PERSONAL", "SYSTEM", "Access", "Actor", "ActorKind", "Base", "Change", "ChangeKind", "ClientKey", "Conflict", "Database", "Delivery", "ErrorCode", "Event", "Everyone", "Forbidden", "HasChild",
     "InTerritory", "Invalid", "JobExecutor", "KeyReused", "Language", "Matching", "Member", "Money", "NotFound", "Note", "OutboxEvent", "OutboxReceipt", "OvertakenError", "Owned", "RateLimited", "Reach", "Record",
-    "Recorder", "Ref", "Role", "RowChange", "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
+    "Recorder", "Ref", "ReplicaTurn", "Role", "RowChange", "SalesError", "Scope", "Sight", "StaleVersion", "Text", "Through", "ThroughSubject", "Unauthenticated", "Unavailable", "UnitOfWork", "UnledgeredChangeError", "UtcDateTime",
     "WhoReads", "among", "below_visible", "beyond", "consume", "declared", "entity", "field_visible", "fingerprint", "found_by", "heard", "insert_rows", "load", "may_read", "money", "new_id", "not_found", "once",
     "remove_handled", "rows_visible", "search", "sights", "totals_visible", "unavailable", "utc_now", "who_reads", "words",
 ]  # fmt: skip

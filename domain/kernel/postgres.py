@@ -76,6 +76,7 @@ class PostgresTransaction(Transaction):
 
         Raises DBAPIError where PostgreSQL has rolled back instead, because a statement before had failed.
         """
+        self.kept = self.begun or bool(self._waiting)
         if not self.begun and sum(map(len, self._waiting.values())) > TOGETHER:
             await self.ready()
         elif self._waiting:

@@ -169,6 +169,8 @@ class Transaction(ABC):
         self.dialect = dialect
         self.news = ""
         """What listeners are told with the commit: see `changes.told`."""
+        self.kept = False
+        """Whether its commit had anything to keep."""
         self._waiting: dict[Table, list[list[Any]]] = {}
 
     def insert(self, model: Any, rows: Iterable[dict[str, Any]]) -> None:

@@ -26,8 +26,9 @@ from domain.kernel.listening import Listener
 from domain.kernel.orm import Base, Record
 from domain.kernel.outages import GONE, UNREACHED, unavailable
 from domain.kernel.postgres import MOST_CONNECTIONS, Seats, shares
-from domain.kernel.read_pool import open_reads
+from domain.kernel.read_pool import ReadPool, open_reads
 from domain.kernel.reader import enter
+from domain.kernel.replica import Replica, ReplicaFirst
 from domain.kernel.row_changes import RowChange, field_changes
 from domain.kernel.rows import as_row
 from domain.kernel.sessions import UnitSession
@@ -296,6 +297,8 @@ class Database:
         connections: int = MOST_CONNECTIONS,
         lock_timeout_seconds: float = 15.0,
         read_seconds: float = 10.0,
+        replica_url: str | None = None,
+        replica_lag_seconds: float = 0.25,
     ) -> None:
         self.url = url
         self.recorder = recorder
@@ -306,6 +309,14 @@ class Database:
         self._listener: Listener | None = None
         sessions, seats = shares(connections)
         self.reads = open_reads(url, connections=seats, seconds=read_seconds)
+        self.replica: Replica | None = None
+        self.queries: ReadPool = self.reads
+        """Whom queries ask: the replica where there is one and it has every commit that anybody was told of."""
+        if replica_url is not None:
+            self.replica = Replica(
+                replica_url, url, lag_seconds=replica_lag_seconds, read_seconds=read_seconds, connections=seats
+            )
+            self.queries = ReplicaFirst(self.replica, self.reads)
         if self.embedded:
             self.writer = open_engine(url, writing=True, pool_size=1, lock_timeout_seconds=lock_timeout_seconds)
             self.reader = open_engine(url, writing=False, pool_size=4, lock_timeout_seconds=lock_timeout_seconds)
@@ -321,13 +332,15 @@ class Database:
     async def open_uow(self, actor: Actor, *, hopeful: bool = False) -> AsyncIterator[UnitOfWork]:
         """Open a unit of work that commits on a quiet exit and rolls back on any error.
 
+        Whoever has left it finds what it changed, in every process and on the replica as well.
+
         A `hopeful` one takes keys for fresh without looking. Raises StaleVersion when somebody else was faster, Unavailable
         when the database is locked, full or gone, OvertakenError when a hope may have been in vain.
         """
         alone = actor.kind is ActorKind.IMPORT
         async with _readable_errors(), self._units.unit(alone=alone) as session:
             session.info["uow"] = uow = UnitOfWork(session, self.clock(), actor, self.new_id, hopeful=hopeful)
-            kept = False
+            transaction, kept = session.transaction, False
             try:
                 yield uow
                 await uow.finish(self.recorder, self._listener.tell if self._listener else None)
@@ -340,6 +353,8 @@ class Database:
                 # The next unit of work has it: whoever holds on to this one must not reach into that.
                 del uow.session
                 await session.leave(kept=kept)
+        if self.replica is not None and transaction.kept:
+            await self.replica.caught_up()
 
     @asynccontextmanager
     async def read(self, actor: Actor = SYSTEM) -> AsyncIterator[AsyncConnection]:
@@ -358,9 +373,18 @@ class Database:
         `begun` is called whenever listening begins, the first time included: what was told before was not heard.
         """
         self._hear = hear
+        if self.replica is not None:
+            hear, begun = self._when_read(hear, begun, self.replica)
         if not self.embedded:
             self._listener = Listener(self.url, hear, begun)
             self._listener.start()
+
+    @staticmethod
+    def _when_read(
+        hear: Callable[[str], None], begun: Callable[[], None], replica: Replica
+    ) -> tuple[Callable[[str], None], Callable[[], None]]:
+        """The same, called once whoever then asks the replica finds what is told."""
+        return lambda payload: replica.afterwards(lambda: hear(payload)), lambda: replica.afterwards(begun)
 
     async def stop_listening(self) -> None:
         """Hear nothing any more."""
@@ -376,6 +400,8 @@ class Database:
     async def close(self) -> None:
         """Give every connection back."""
         await self.stop_listening()
+        if self.replica is not None:
+            await self.replica.close()
         await self.reads.close()
         await self._units.close()
         await self.writer.dispose()

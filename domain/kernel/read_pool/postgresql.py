@@ -54,13 +54,22 @@ class _Lined(Read):
 
 
 class PostgreSQLReads:
-    """Seats for so many connections, and the line of reads for which none is free."""
+    """Seats for so many connections, and the line of reads for which none is free.
+
+    With `server`, which is when it began, no other server is read, whoever the address leads to.
+    """
 
     def __init__(
-        self, url: str, *, connections: int = CONNECTIONS, waiting: int = WAITING, seconds: float = SECONDS
+        self,
+        url: str,
+        *,
+        connections: int = CONNECTIONS,
+        waiting: int = WAITING,
+        seconds: float = SECONDS,
+        server: str | None = None,
     ) -> None:
         options = options_of(url, seconds)
-        self._seats = [Seat(options) for _ in range(connections)]
+        self._seats = [Seat(options, server) for _ in range(connections)]
         self._free = list(self._seats)
         self._line: deque[_Lined] = deque()
         self._lined = 0

@@ -17,19 +17,21 @@ from domain.kernel.reader import READER
 PREPARED = 300
 """Statements that each connection keeps prepared, the least recently used forgotten first."""
 CANCEL_SECONDS = 5.0
+BEGAN = "SELECT pg_postmaster_start_time()::text"
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Seat:
     """A place for one connection, which is opened when it is first needed and anew when it broke."""
 
-    __slots__ = ("_made", "_options", "_prepared", "raw", "role")
+    __slots__ = ("_made", "_options", "_prepared", "_server", "raw", "role")
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], server: str | None = None) -> None:
         self.raw: asyncpg.Connection[Any] | None = None
         self.role = READER
         """The role in which its connection is."""
         self._options = options
+        self._server = server
         self._prepared: OrderedDict[tuple[str, str], PreparedStatement[Any]] = OrderedDict()
         self._made = 0
 
@@ -63,6 +65,9 @@ class Seat:
         self._prepared.clear()
         try:
             raw = await asyncpg.connect(**self._options)
+            if self._server is not None and await raw.fetchval(BEGAN) != self._server:
+                raw.terminate()
+                raise Unavailable(GONE)
             # The answer goes out as UTF-8, which is what the server sends.
             await raw.set_type_codec("text", schema="pg_catalog", encoder=str.encode, decoder=bytes, format="binary")
         except DRIVER_ERRORS as error:
