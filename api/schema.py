@@ -27,6 +27,7 @@ from api.knowledge import KnowledgeMutations, KnowledgeQueries
 from api.lead_mutations import LeadMutations
 from api.leads import LeadQueries
 from api.live import LiveSubscriptions
+from api.measures import MeasureQueries
 from api.operations.graphql import Observed
 from api.people import PeopleQueries
 from api.people_mutations import PeopleMutations
@@ -50,6 +51,7 @@ class Query(
     LeadQueries,
     DealQueries,
     CommerceQueries,
+    MeasureQueries,
     ActivityQueries,
     SavedViewQueries,
     SearchQueries,

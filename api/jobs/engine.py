@@ -87,6 +87,9 @@ class Engine:
             if kind.cron is not None
         ]  # fmt: skip
         await DBOS.apply_schedules_async(schedules)
+        for kind in KINDS:
+            if kind.at_start:
+                await self.begin(kind, {}, f"{kind.name}:{self.id}", self._database.clock())
 
     def _config(self) -> DBOSConfig:
         return {
@@ -150,7 +153,7 @@ def _register(kind: Kind) -> None:
         }  # fmt: skip
         return await DBOS.run_step_async(options, work, body)
 
-    async def scheduled(_at: datetime, _context: Any) -> Any:
+    async def scheduled(_at: Any, _context: Any = None) -> Any:
         return await job({})
 
     if kind.cron is None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from api.settings import Settings
 from assistant import pipeline
-from domain import commerce, leads
+from domain import commerce, leads, measures
 from domain.kernel import SYSTEM, Database
 
 QUICK = "quick"
@@ -37,6 +37,8 @@ class Kind:
     queue: str = QUICK
     cron: str | None = None
     """When it is done by itself: minute, hour, day, month and weekday, in UTC."""
+    at_start: bool = False
+    """Whether it is also done when a process begins to do jobs; it finds itself whether it was done a moment ago."""
     events: Mapping[str, Delay] = field(default_factory=dict)
     """The events that begin it, and how long after each."""
 
@@ -47,6 +49,10 @@ INTERRUPTED = timedelta(minutes=15)
 
 async def _close_interrupted(tools: Tools, _body: Body) -> int:
     return await pipeline.close_interrupted(tools.database, tools.database.clock() - INTERRUPTED)
+
+
+async def _refresh_measures(tools: Tools, _body: Body) -> int:
+    return await measures.refresh(tools.database)
 
 
 async def _expire_quotes(tools: Tools, _body: Body) -> int:
@@ -64,6 +70,7 @@ def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
 
 KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
+    Kind("refresh_measures", _refresh_measures, cron="0 */2 * * *", at_start=True),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind(
         "remind_of_lead",

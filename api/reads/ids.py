@@ -32,6 +32,7 @@ PREFIXES = {
     "RoleGrant": "grt",
     "ServiceKey": "key",
     "Signal": "sig",
+    "MeasureSnapshot": "mea",
     "StageTransition": "stt",
     "ConsentGrant": "cgr",
     "Territory": "ter",
