@@ -107,6 +107,11 @@ class Trial:
         """Begin a service with its own command and settings."""
         self.begin(name, [*SORTIE, *service(name)["command"]], self.environment(name))
 
+    def most_memory(self, name: str) -> int:
+        """The most memory that a process has had, in MB."""
+        status = Path(f"/proc/{self.processes[name].pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) >> 10
+
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """End a process; its status."""
         process = self.processes.pop(name)
@@ -338,6 +343,8 @@ def run(trial: Trial) -> None:
         listen(asker, account)
         roll(trial, asker, account)
         pretend(trial)
+        memory = {name: trial.most_memory(name) for name in ("proxy", "api-1", "worker-2")}
+        print(f"  the most memory, in MB: {memory}", file=sys.stderr)
         ended = {name: trial.end(name) for name in ("proxy", "api-1", "api-2", "worker-2")}
         check(not any(ended.values()), f"everything ends with 0: {ended}")
         trial.run("worker-2", "audit", "verify")
