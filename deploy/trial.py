@@ -156,7 +156,7 @@ def find_caddy() -> str:
     found = os.environ.get("CADDY") or shutil.which("caddy") or shutil.which(str(HERE / ".tools" / "bin" / "caddy"))
     if not found:
         raise WrongError("there is no caddy on the PATH: deploy/lint.sh installs one into deploy/.tools")
-    return found
+    return str(Path(found).absolute())
 
 
 @contextmanager
