@@ -39,6 +39,11 @@ class WrongError(Exception):
     """An answer that is not what it should be."""
 
 
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    print(line, file=sys.stderr)
+
+
 def check(found: object, what: str) -> None:
     """Go on where something holds.
 
@@ -46,6 +51,7 @@ def check(found: object, what: str) -> None:
     """
     if not found:
         raise WrongError(what)
+    say(f"  ok  {what}")
 
 
 def service(name: str) -> dict[str, Any]:
@@ -200,6 +206,7 @@ def wait_for(found: Callable[[], bool], what: str) -> None:
         if time.monotonic() > until:
             raise WrongError(f"{what}: not within {WAIT_SECONDS:g} s")
         time.sleep(0.1)
+    say(f"  ok  {what}")
 
 
 class Asker:
@@ -344,7 +351,7 @@ def run(trial: Trial) -> None:
         roll(trial, asker, account)
         pretend(trial)
         memory = {name: trial.most_memory(name) for name in ("proxy", "api-1", "worker-2")}
-        print(f"  the most memory, in MB: {memory}", file=sys.stderr)
+        say(f"  the most memory, in MB: {memory}")
         ended = {name: trial.end(name) for name in ("proxy", "api-1", "api-2", "worker-2")}
         check(not any(ended.values()), f"everything ends with 0: {ended}")
         trial.run("worker-2", "audit", "verify")
@@ -361,9 +368,10 @@ def main() -> None:
         try:
             run(Trial(folder))
         except (WrongError, httpx2.HTTPError, OSError, subprocess.SubprocessError) as error:
-            for _words in sorted(folder.glob("*.log")):
-                pass
+            for words in sorted(folder.glob("*.log")):
+                say(f"--- {words.name}\n{words.read_text(encoding='utf-8')[-2_000:]}")
             sys.exit(f"FAILED: {error}")
+    say("everything that compose.yaml describes was tried")
 
 
 if __name__ == "__main__":
