@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,12 +42,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measured:
-    """One table: how many rows were added, and the bytes that one of them took in the table and in each index."""
+    """One table: how many rows were added, the bytes that one of them took in the table and in each index, and of log."""
 
     table: str
     rows: int
     bytes: float
     indexes: dict[str, float]
+    log: float = 0.0
 
     @property
     def whole(self) -> float:
@@ -86,9 +87,29 @@ class Sizes:
             "ON its_place = n % several ORDER BY n"
         )
         commands = ("SET session_replication_role = replica", f"CREATE TEMP TABLE template AS SELECT * FROM {table}")
-        self._server.run(self._name, *commands, insert, f"VACUUM {table}")
+        start = self.place_in_log()
+        self._server.run(self._name, *commands, insert)
+        log = self.logged_since(start) / rows
+        self._server.run(self._name, f"VACUUM {table}")
         grown = {name: (size - before[name]) / rows for name, size in self._indexes(table).items()}
-        return Measured(table, rows, (self._bytes(table) - wide) / rows, grown)
+        return Measured(table, rows, (self._bytes(table) - wide) / rows, grown, log)
+
+    def place_in_log(self) -> str:
+        """Where the write-ahead log stands."""
+        return self.ask("SELECT pg_current_wal_insert_lsn()")[0][0]
+
+    def logged_since(self, place: str) -> int:
+        """The bytes of write-ahead log since then."""
+        return self.number(f"SELECT pg_current_wal_insert_lsn() - '{place}'::pg_lsn")
+
+    def events(self) -> dict[str, float]:
+        """The bytes of one event of the ledger in its table, by what was done, as the product made them."""
+        # Column by column: the size of a whole row leaves out what lies beside it in TOAST.
+        columns = " + ".join(f"coalesce(pg_column_size({name}), 0)" for name, _ in self._columns("audit_events"))
+        found = self.ask(
+            f"SELECT action, round(avg({columns})) FROM audit_events WHERE seq < 10000000 GROUP BY 1 ORDER BY count(*) DESC LIMIT 20"
+        )
+        return {action: float(size) for action, size in found}
 
     def _values(self, table: str) -> Iterator[str]:
         """What stands in each column of a new row: its own where a unique index asks for that, else as in the row it is made from."""
@@ -97,7 +118,7 @@ class Sizes:
             if name in own:
                 yield OWN.get(kind, f"row.{name} || '-' || n")
             elif kind == "uuid":
-                yield f"CASE WHEN row.{name} IS NOT NULL THEN md5('{name}' || (n * 7919 % ({self._parents})))::uuid END"
+                yield f"CASE WHEN row.{name} IS NOT NULL THEN md5('{name}' || (n::bigint * 7919 % ({self._parents})))::uuid END"
             elif kind == "timestamp with time zone":
                 yield f"CASE WHEN row.{name} IS NOT NULL THEN (SELECT max({name}) FROM template) + n * interval '1 ms' END"
             else:
@@ -163,9 +184,9 @@ async def written(sizes: Sizes, port: int, token: str) -> dict[str, float]:
     found = {}
     for name, prepare in (("warm", "SELECT 1"), ("after a checkpoint", "CHECKPOINT"), ("later", "SELECT 1")):
         sizes.ask(prepare)
-        before = sizes.ask("SELECT pg_current_wal_insert_lsn()")[0][0]
+        before = sizes.place_in_log()
         await Load(WRITES, key=name).run(port, token, account)
-        found[name] = sizes.number(f"SELECT pg_current_wal_insert_lsn() - '{before}'::pg_lsn") / WRITES
+        found[name] = sizes.logged_since(before) / WRITES
     return found
 
 
@@ -192,8 +213,8 @@ def served(home: Home, ask: Callable[[int], Coroutine[Any, Any, T]]) -> T:
         running.stop()
 
 
-def measure(folder: Path, rows: int) -> tuple[list[Measured], dict[str, float]]:
-    """Every table's measure, the largest a row first, and the log's bytes a write."""
+def measure(folder: Path, rows: int) -> tuple[list[Measured], dict[str, float], dict[str, float]]:
+    """Every table's measure, the log's bytes a write, and the bytes of the ledger's events."""
     with cluster(folder / "data") as server:
         server.create("sizes")
         server.run("sizes", "CREATE EXTENSION vector")
@@ -214,22 +235,30 @@ def measure(folder: Path, rows: int) -> tuple[list[Measured], dict[str, float]]:
         logged = served(home, lambda port: written(sizes, port, token))
         log.print(f"{VECTORS:,} vectors")
         found.append(vectors(sizes))
-    return found, logged
+        return found, logged, sizes.events()
 
 
-def tell(found: list[Measured], logged: dict[str, float]) -> None:
+def tell(found: list[Measured], logged: dict[str, float], events: dict[str, float]) -> None:
     """Print what was measured."""
-    shown = Table("table", "rows added", "bytes a row", "in indexes", "together", "indexes")
+    shown = Table("table", "rows added", "bytes a row", "in indexes", "together", "of log", "indexes")
     for one in found:
         indexes = ", ".join(
             f"{name} {size:.0f}" for name, size in sorted(one.indexes.items(), key=lambda each: -each[1])
         )
         shown.add_row(
-            one.table, f"{one.rows:,}", f"{one.bytes:.0f}", f"{one.whole - one.bytes:.0f}", f"{one.whole:.0f}", indexes
+            one.table,
+            f"{one.rows:,}",
+            f"{one.bytes:.0f}",
+            f"{one.whole - one.bytes:.0f}",
+            f"{one.whole:.0f}",
+            f"{one.log:.0f}",
+            indexes,
         )
     Console(width=200).print(shown)
     for name, size in logged.items():
         print(f"write-ahead log of a logged activity, {name}: {size:,.0f} bytes")
+    for action, size in events.items():
+        print(f"event {action}: {size:,.0f} bytes in its table")
 
 
 def main() -> None:
@@ -242,10 +271,11 @@ def main() -> None:
         folder = Path(made)
         # PostgreSQL runs as a user of its own where this is root.
         folder.chmod(0o755)
-        found, logged = measure(folder, options.rows)
-    tell(found, logged)
+        found, logged, events = measure(folder, options.rows)
+    tell(found, logged, events)
     if options.json:
-        options.json.write_text(json.dumps({"tables": [vars(one) for one in found], "log": logged}, indent=1), "utf-8")
+        kept = {"tables": [asdict(one) for one in found], "log": logged, "events": events}
+        options.json.write_text(json.dumps(kept, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ fi
 "$bin/caddy" fmt --diff Caddyfile > /dev/null || { echo 'Caddyfile: caddy fmt --overwrite has something to do' >&2; exit 1; }
 "$bin/caddy" validate --adapter caddyfile --config Caddyfile 2> .tools/caddy.log || { cat .tools/caddy.log >&2; exit 1; }
 find kubernetes -name '*.yaml' ! -name kustomization.yaml -exec "$bin/kubernetes-validate" --strict --quiet {} +
-if kubectl kustomize kubernetes > .tools/all.yaml 2> /dev/null; then
+if command -v kubectl > /dev/null; then
+    kubectl kustomize kubernetes > .tools/all.yaml
     "$bin/kubernetes-validate" --strict --quiet .tools/all.yaml
 else
     echo 'kubectl is not here: the manifests were checked one by one, not as kustomize puts them together' >&2

@@ -39,6 +39,11 @@ class WrongError(Exception):
     """An answer that is not what it should be."""
 
 
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    print(line, file=sys.stderr)
+
+
 def check(found: object, what: str) -> None:
     """Go on where something holds.
 
@@ -46,6 +51,7 @@ def check(found: object, what: str) -> None:
     """
     if not found:
         raise WrongError(what)
+    say(f"  ok  {what}")
 
 
 def service(name: str) -> dict[str, Any]:
@@ -107,6 +113,11 @@ class Trial:
         """Begin a service with its own command and settings."""
         self.begin(name, [*SORTIE, *service(name)["command"]], self.environment(name))
 
+    def most_memory(self, name: str) -> int:
+        """The most memory that a process has had, in MB."""
+        status = Path(f"/proc/{self.processes[name].pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) >> 10
+
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """End a process; its status."""
         process = self.processes.pop(name)
@@ -151,7 +162,7 @@ def find_caddy() -> str:
     found = os.environ.get("CADDY") or shutil.which("caddy") or shutil.which(str(HERE / ".tools" / "bin" / "caddy"))
     if not found:
         raise WrongError("there is no caddy on the PATH: deploy/lint.sh installs one into deploy/.tools")
-    return found
+    return str(Path(found).absolute())
 
 
 @contextmanager
@@ -195,6 +206,7 @@ def wait_for(found: Callable[[], bool], what: str) -> None:
         if time.monotonic() > until:
             raise WrongError(f"{what}: not within {WAIT_SECONDS:g} s")
         time.sleep(0.1)
+    say(f"  ok  {what}")
 
 
 class Asker:
@@ -338,6 +350,8 @@ def run(trial: Trial) -> None:
         listen(asker, account)
         roll(trial, asker, account)
         pretend(trial)
+        memory = {name: trial.most_memory(name) for name in ("proxy", "api-1", "worker-2")}
+        say(f"  the most memory, in MB: {memory}")
         ended = {name: trial.end(name) for name in ("proxy", "api-1", "api-2", "worker-2")}
         check(not any(ended.values()), f"everything ends with 0: {ended}")
         trial.run("worker-2", "audit", "verify")
@@ -354,9 +368,10 @@ def main() -> None:
         try:
             run(Trial(folder))
         except (WrongError, httpx2.HTTPError, OSError, subprocess.SubprocessError) as error:
-            for _words in sorted(folder.glob("*.log")):
-                pass
+            for words in sorted(folder.glob("*.log")):
+                say(f"--- {words.name}\n{words.read_text(encoding='utf-8')[-2_000:]}")
             sys.exit(f"FAILED: {error}")
+    say("everything that compose.yaml describes was tried")
 
 
 if __name__ == "__main__":
