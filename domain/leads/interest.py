@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 
 from domain.kernel import Delivery, Ref, UnitOfWork
 from domain.leads.model import CLOSED, Lead
@@ -22,15 +22,14 @@ async def evaluate(uow: UnitOfWork, events: Sequence[Delivery]) -> None:
     for signal in await told_of(uow, events):
         if signal.subject_kind == Lead.entity() and signal.type in BUYING:
             newest[signal.subject_id] = signal
-    open_ones = select(Lead.id).where(Lead.id.in_(newest), Lead.status.not_in(CLOSED)).order_by(Lead.id)
-    for id in (await uow.session.execute(open_ones.with_for_update())).scalars().all():
-        await _show(uow, id, newest[id])
+    open_ones = select(Lead.id, Lead.interest_shown_at).where(Lead.id.in_(newest), Lead.status.not_in(CLOSED))
+    for id, shown_at in (await uow.session.execute(open_ones.order_by(Lead.id).with_for_update())).all():
+        if shown_at is None or shown_at < newest[id].occurred_at:
+            await _show(uow, id, newest[id])
 
 
 async def _show(uow: UnitOfWork, id: UUID, signal: Signal) -> None:
-    news = or_(Lead.interest_shown_at.is_(None), Lead.interest_shown_at < signal.occurred_at)
-    shown = update(Lead).where(Lead.id == id, news).values(interest_shown_at=signal.occurred_at).returning(Lead.id)
-    done = await uow.session.execute(shown, execution_options={"synchronize_session": False})
-    if done.scalar_one_or_none() is not None:
-        detail = {"type": signal.type, "signal": signal.id.hex, "occurred_at": signal.occurred_at.isoformat()}
-        uow.note("lead.interest_shown", Ref(Lead.entity(), id), detail, covers=(Lead,))
+    shown = update(Lead).where(Lead.id == id).values(interest_shown_at=signal.occurred_at)
+    await uow.session.execute(shown, execution_options={"synchronize_session": False})
+    detail = {"type": signal.type, "signal": signal.id.hex, "occurred_at": signal.occurred_at.isoformat()}
+    uow.note("lead.interest_shown", Ref(Lead.entity(), id), detail, covers=(Lead,))

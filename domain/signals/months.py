@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, select, text
@@ -109,10 +110,10 @@ async def _house(connection: AsyncConnection, month: datetime) -> None:
     """Make a month's partition, with what lies in OTHERS of it."""
     partition = _partition(month)
     bounds = f"'{month.isoformat()}'", f"'{later(month, 1).isoformat()}'"
+    out = f"DELETE FROM {OTHERS} WHERE occurred_at >= {bounds[0]} AND occurred_at < {bounds[1]} RETURNING *"
     for statement in (
         f"CREATE TABLE {partition} (LIKE signals INCLUDING DEFAULTS)",
-        f"WITH moved AS (DELETE FROM {OTHERS} WHERE occurred_at >= {bounds[0]} AND occurred_at < {bounds[1]} RETURNING *) "
-        f"INSERT INTO {partition} SELECT * FROM moved",
+        f"WITH moved AS ({out}) INSERT INTO {partition} SELECT * FROM moved",
         f"ALTER TABLE signals ATTACH PARTITION {partition} FOR VALUES FROM ({bounds[0]}) TO ({bounds[1]})",
     ):
         await connection.exec_driver_sql(statement)
@@ -172,7 +173,7 @@ def _within(at: InstrumentedAttribute[datetime], month: datetime) -> ColumnEleme
     return (at >= month) & (at < later(month, 1))
 
 
-async def _rows(uow: UnitOfWork, month: datetime, after: UUID) -> list[dict[str, object]]:
+async def _rows(uow: UnitOfWork, month: datetime, after: UUID) -> list[dict[str, Any]]:
     """The next BATCH signals of a month, by their ids."""
     found = (
         select(Signal.__table__)
