@@ -47,8 +47,8 @@ CONSUMERS: Mapping[str, tuple[tuple[str, ...], HandleBatch]] = {
 }
 """Who takes events from the outbox in batches: of which kinds, and what is done about them."""
 
-KEPT = timedelta(days=7)
-"""How long an event that was handled can still be looked at."""
+KEPT = timedelta(minutes=10)
+"""How long an event that was handled is kept: consumers look through those that there are each second."""
 INTERRUPTED = timedelta(minutes=15)
 """Longer than any answer takes: whoever wrote one that has been open as long is not there any more."""
 
@@ -89,7 +89,7 @@ KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
-    Kind("clear_outbox", _clear_outbox, cron="41 * * * *"),
+    Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
     Kind(
         "remind_of_lead",
         _overdue(leads.Overdue.REMINDED),
