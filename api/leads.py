@@ -123,6 +123,9 @@ class Lead(Record):
     escalated_at: datetime | None = column(
         "When its managers were told that it waits for a first reply; null while it was not due."
     )
+    interest_shown_at: datetime | None = column(
+        "When the prospect last did what shows interest, such as asking for a demonstration; null where nothing is known."
+    )
     last_activity_at: datetime = column("When anything was last done on it.")
     owner: User | None = to_one("owner_id", "The colleague who works on it; null while it is open to claim.")
     duplicate_verdict: DuplicateVerdict | None = column("How sure it is that it repeats another.")

@@ -1,16 +1,19 @@
 """From one laptop to many machines: an embedded installation taken along to PostgreSQL, its ledger, keys and waiting jobs included."""
 
 import shutil
-from contextlib import suppress
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import make_url, update
+from sqlalchemy import delete, insert, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api.jobs.board import Board, JobStatus
+from api.jobs.board import Board
 from api.jobs.engine import ensure_tables
+from api.jobs.kinds import KINDS
 from api.notary import Notary
 from api.operations.backup import require_idle
 from api.secret_files import read_key
@@ -42,7 +45,7 @@ async def move(settings: Settings, source: str, progress: Progress) -> list[Copi
     settings.home.mkdir(parents=True, exist_ok=True)
     await migrate(settings.database)
     await ensure_tables(settings)
-    unfinished = await _unfinished(file.parent)
+    unfinished = await _unfinished(settings, file.parent)
     brought = _bring_files(settings, file.parent)
     try:
 
@@ -114,32 +117,31 @@ async def _check_ledger(settings: Settings, connection: AsyncConnection) -> None
         raise Conflict(Text(f"账本不可信：{found.problem.zh}", f"the ledger is not sound: {found.problem.en}"))
 
 
-async def _unfinished(home: Path) -> set[UUID]:
-    """The events whose jobs wait or had begun: each job is named after its event."""
-    found = set[UUID]()
+async def _unfinished(settings: Settings, home: Path) -> dict[UUID, dict[str, Any]]:
+    """The events that began jobs which have not ended, by id; a job is named after its event."""
+    events: dict[UUID, dict[str, Any]] = {}
     if not (home / "jobs.db").exists():
-        return found
+        return events
+    kinds = {kind.name: kind for kind in KINDS}
     board = Board(Settings(home=home, database_url=""))
     try:
-        for status in (JobStatus.WAITING, JobStatus.RUNNING):
-            offset, more = 0, True
-            while more:
-                jobs = await board.jobs(status, None, PAGE, offset)
-                for job in jobs:
-                    with suppress(ValueError):
-                        found.add(UUID(job.id.rpartition(":")[2]))
-                offset, more = offset + PAGE, len(jobs) == PAGE
+        for job, body in await board.unfinished():
+            for event, delay in kinds[job.kind].events.items() if job.kind in kinds else ():
+                emitted_at = (job.due_at or job.created_at) - (delay(settings) if job.due_at else timedelta())
+                id = UUID(job.id.rpartition(":")[2])
+                events[id] = {"id": id, "kind": event, "body": body, "emitted_at": emitted_at, "handled_at": None}
     finally:
         await board.close()
-    return found
+    return events
 
 
-async def _hand_over_again(connection: AsyncConnection, events: set[UUID]) -> None:
-    """Have jobs that were not done begun again there, due when they were due here."""
-    ids = sorted(events)
+async def _hand_over_again(connection: AsyncConnection, events: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """Have jobs that were not done begun again there, due when they were due here; handled events do not stay for long."""
+    ids = list(events)
     for at in range(0, len(ids), PAGE):
-        chosen = update(OutboxEvent).where(OutboxEvent.id.in_(ids[at : at + PAGE]))
-        await connection.execute(chosen.values(handled_at=None))
+        chosen = OutboxEvent.id.in_(ids[at : at + PAGE])
+        await connection.execute(delete(OutboxEvent).where(chosen))
+        await connection.execute(insert(OutboxEvent), [events[id] for id in ids[at : at + PAGE]])
 
 
 async def _finish(settings: Settings, copied: list[Copied]) -> None:

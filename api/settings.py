@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     trusted_documents: Path | None = None
     trusted_only: bool = False
     jobs: Jobs = Jobs.INSIDE
+    signal_months: Annotated[int, Field(ge=1, le=1200)] | None = None
     lead_reminder_minutes: Annotated[float, Field(gt=0)] = 30
     lead_escalation_minutes: Annotated[float, Field(gt=0)] = 120
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None

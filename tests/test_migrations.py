@@ -3,9 +3,11 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import inspect, make_url, text
+from sqlalchemy import Connection, inspect, make_url, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import migrations
@@ -89,3 +91,64 @@ async def test_a_locked_database_is_told(tmp_path: Path) -> None:
     other.close()
     assert "占用" in refused.value.text.zh
     assert await tables(url) == set()
+
+
+BEFORE_MONTHS, MONTHS = "4b948f958ef8", "7c1e5a90d2b4"
+
+
+async def _lead_to(url: str, step: str, *, down: bool = False) -> None:
+    from alembic import command
+
+    def lead(connection: Connection) -> None:
+        config = migrations.configuration()
+        config.attributes["connection"] = connection
+        migrations.objects.make_way(connection)
+        (command.downgrade if down else command.upgrade)(config, step)
+
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(lead)
+    await engine.dispose()
+
+
+async def _rows(url: str, table: str) -> list[tuple[Any, ...]]:
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        rows = [tuple(row) for row in await connection.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2"))]
+    await engine.dispose()
+    return rows
+
+
+async def test_signals_go_by_the_month_and_back_with_every_row(empty_url: str) -> None:
+    """Those of the turn of a year, of one long ago, and of one to come."""
+    migrations.import_models()
+    await _lead_to(empty_url, BEFORE_MONTHS)
+    instants = ["1999-12-31 23:59:59.999999", "2000-01-01 00:00:00", "2026-02-28 12:00:00", "2031-07-01 00:00:00"]
+    zone = "" if empty_url.startswith("sqlite") else "+00"
+    engine = create_async_engine(empty_url)
+    async with engine.begin() as connection:
+        for number, at in enumerate(instants):
+            id = f"0000000000000000000000000000000{number}"
+            await connection.execute(
+                text(
+                    "INSERT INTO signals (id, type, subject_kind, subject_id, actor_kind, occurred_at, recorded_at, source, dedupe_key, "
+                    f"payload, evidence_grade) VALUES ('{id}', 'page_viewed', 'Lead', '{id}', 'SYSTEM', '{at}{zone}', '{at}{zone}', '官网', "
+                    f"'访问-{number}', '{{}}', 'CLAIMED')"
+                )
+            )
+    await engine.dispose()
+    before = await _rows(empty_url, "signals")
+    assert len(before) == len(instants)
+    await _lead_to(empty_url, MONTHS)
+    assert await _rows(empty_url, "signals") == before
+    keys = await _rows(empty_url, "signal_keys")
+    assert [key[1] for key in keys] == [f"访问-{number}" for number in range(len(instants))]
+    await _lead_to(empty_url, BEFORE_MONTHS, down=True)
+    assert await _rows(empty_url, "signals") == before
+    engine = create_async_engine(empty_url)
+    with pytest.raises(IntegrityError):
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE signals SET dedupe_key = '访问-0'"))
+    await engine.dispose()
+    await _lead_to(empty_url, MONTHS)
+    assert (await _rows(empty_url, "signals"), await _rows(empty_url, "signal_keys")) == (before, keys)

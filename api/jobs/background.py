@@ -10,12 +10,12 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from api.jobs.engine import Engine
-from api.jobs.kinds import KINDS, Kind, Tools
+from api.jobs.kinds import CONSUMERS, KINDS, Kind, Tools
 from api.jobs.loops import repeat
 from api.notary import Notary
 from api.settings import Settings
 from assistant import pipeline
-from domain.kernel import SYSTEM, Database, OutboxEvent
+from domain.kernel import SYSTEM, Database, OutboxEvent, consume
 from domain.kernel.executors import BEAT_SECONDS
 
 log = logging.getLogger("sortie.jobs")
@@ -90,6 +90,7 @@ class Background:
         self._tasks = [
             asyncio.create_task(repeat("seal", self._notary.seal), name="seal"),
             asyncio.create_task(repeat("outbox", self._outbox.drain), name="outbox"),
+            *(asyncio.create_task(repeat(name, self._consuming(name)), name=name) for name in CONSUMERS),
             asyncio.create_task(repeat("jobs", self._engine.keep, BEAT_SECONDS), name="jobs"),
         ]
 
@@ -105,6 +106,16 @@ class Background:
             await self._notary.seal()
         except Exception:
             log.exception("the last events wait to be sealed at the next start")
+
+    def _consuming(self, name: str) -> Callable[[], Awaitable[None]]:
+        """What hands a consumer all that waits for it."""
+        kinds, handle = CONSUMERS[name]
+
+        async def drain() -> None:
+            while await consume(self._database, name, kinds, handle):
+                pass
+
+        return drain
 
     def _beginning(self, event: str, heard: Callable[[], None] | None) -> Handler:
         """What an event begins."""

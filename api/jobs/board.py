@@ -71,6 +71,12 @@ class Board:
             wanted["name"] = kind
         return [_facts(one) for one in await self._ask(lambda client: client.list_workflows(**wanted))]
 
+    async def unfinished(self) -> list[tuple[JobFacts, Any]]:
+        """Every job that has not ended, and what it was begun with."""
+        statuses = [*_STATUSES[JobStatus.WAITING], *_STATUSES[JobStatus.RUNNING]]
+        found = await self._ask(lambda client: client.list_workflows(status=statuses))
+        return [(_facts(one), next(iter((one.input or {}).get("args", ())), None)) for one in found]
+
     async def job(self, id: str) -> JobFacts:
         """One job.
 

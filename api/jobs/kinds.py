@@ -8,8 +8,9 @@ from uuid import UUID
 
 from api.settings import Settings
 from assistant import pipeline
-from domain import commerce, leads, measures
-from domain.kernel import SYSTEM, Database
+from domain import commerce, leads, measures, signals
+from domain.kernel import SYSTEM, Database, remove_handled
+from domain.kernel.outbox import HandleBatch
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -43,6 +44,13 @@ class Kind:
     """The events that begin it, and how long after each."""
 
 
+CONSUMERS: Mapping[str, tuple[tuple[str, ...], HandleBatch]] = {
+    "lead_interest": ((signals.SignalsRecorded.kind,), leads.evaluate),
+}
+"""Who takes events from the outbox in batches: of which kinds, and what is done about them."""
+
+KEPT = timedelta(minutes=10)
+"""How long an event that was handled is kept: consumers look through those that there are each second."""
 INTERRUPTED = timedelta(minutes=15)
 """Longer than any answer takes: whoever wrote one that has been open as long is not there any more."""
 
@@ -59,6 +67,21 @@ async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
 
+async def _keep_signals(tools: Tools, _body: Body) -> int:
+    months = tools.settings.signal_months
+    if months is None:
+        return len(await signals.ensure_months(tools.database))
+    return await signals.remove_old_months(tools.database, months)
+
+
+async def _clear_outbox(tools: Tools, _body: Body) -> int:
+    waited = {name: kinds for name, (kinds, _handle) in CONSUMERS.items()}
+    removed, before = 0, tools.database.clock() - KEPT
+    while batch := await remove_handled(tools.database, waited, before):
+        removed += batch
+    return removed
+
+
 def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
     async def work(tools: Tools, body: Body) -> bool:
         async with tools.database.open_uow(SYSTEM) as uow:
@@ -72,6 +95,8 @@ KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
     Kind("refresh_measures", _refresh_measures, cron="0 */2 * * *", at_start=True),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
+    Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
+    Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
     Kind(
         "remind_of_lead",
         _overdue(leads.Overdue.REMINDED),

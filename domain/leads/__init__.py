@@ -1,5 +1,6 @@
 """Unqualified interest: captured once, tied to a person, open to claim or owned, worked on until it is a deal or given up."""
 
+from domain.leads.interest import BUYING, evaluate
 from domain.leads.model import CLOSED, DuplicateVerdict, Lead, LeadGrade, LeadStatus
 from domain.leads.policy import (
     FOLLOWING,
@@ -27,6 +28,6 @@ from domain.leads.service import (
 from domain.leads.waiting import LeadWaits, Overdue, tell_overdue, waits_since
 
 __all__ = [
-    "CLOSED", "FOLLOWING", "WRITERS", "Candidate", "DuplicateVerdict", "Lead", "LeadGrade", "LeadStatus", "LeadStep", "LeadWaits", "Overdue", "Refusal", "Standing", "assign", "capture", "check_step", "claim",
-    "disqualify", "duplicate_verdict", "first_response_minutes", "nurture", "qualify", "refusal", "release", "tell_overdue", "touch", "update", "waits_since",
+    "BUYING", "CLOSED", "FOLLOWING", "WRITERS", "Candidate", "DuplicateVerdict", "Lead", "LeadGrade", "LeadStatus", "LeadStep", "LeadWaits", "Overdue", "Refusal", "Standing", "assign", "capture", "check_step", "claim",
+    "disqualify", "duplicate_verdict", "evaluate", "first_response_minutes", "nurture", "qualify", "refusal", "release", "tell_overdue", "touch", "update", "waits_since",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ class DuplicateVerdict(StrEnum):
 LEAD_FIELDS = frozenset({
     "company", "region", "industry", "contact", "channel", "assigned_at", "first_responded_at", "first_response_minutes", "owner", "interest", "budget",
     "grade", "disqualify_reason", "duplicate_verdict", "duplicate_of", "duplicates", "converted_to", "activities", "attachments",
-    "custom_fields", "log", "reminded_at", "escalated_at",
+    "custom_fields", "log", "reminded_at", "escalated_at", "interest_shown_at",
 })  # fmt: skip
 
 
@@ -89,6 +89,7 @@ class Lead(Record):
     first_responded_at: Mapped[datetime | None]
     reminded_at: Mapped[datetime | None]
     escalated_at: Mapped[datetime | None]
+    interest_shown_at: Mapped[datetime | None]
     last_activity_at: Mapped[datetime]
     converted_at: Mapped[datetime | None]
     converted_account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))

@@ -17,6 +17,7 @@ from domain.ledger.service import (
     HeadFile,
     LedgerRecorder,
     Revelation,
+    RowsDigest,
     Verification,
     destroy_keys,
     entries,
@@ -31,6 +32,6 @@ from domain.ledger.service import (
 )
 
 __all__ = [
-    "Audit", "AuditEvent", "Content", "Entry", "Head", "HeadFile", "ImportBatch", "InclusionProof", "KeyHolder", "LedgerHead", "LedgerProblem", "LedgerRecorder", "PersonKey", "Revelation", "Signer",
+    "Audit", "AuditEvent", "Content", "Entry", "Head", "HeadFile", "ImportBatch", "InclusionProof", "KeyHolder", "LedgerHead", "LedgerProblem", "LedgerRecorder", "PersonKey", "Revelation", "RowsDigest", "Signer",
     "Verification", "VerifiedHead", "destroy_keys", "entries", "head_problem", "import_rows", "plain", "prove", "reveal", "rows_digest", "seal", "stored_heads", "verify", "verify_inclusion",
 ]  # fmt: skip

@@ -227,10 +227,25 @@ async def import_rows(
 
 def rows_digest(salt: bytes, rows: Iterable[Mapping[str, Any]]) -> str:
     """The digest of imported rows that an import event holds."""
-    digest = hmac.new(salt, digestmod="sha256")
-    for row in rows:
-        digest.update(canonical(plain(row)) + b"\n")
-    return digest.hexdigest()
+    digest = RowsDigest(salt)
+    digest.add(rows)
+    return digest.hex()
+
+
+class RowsDigest:
+    """The digest of rows that come in parts: HMAC-SHA256 over one canonical line a row, each with a line feed."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._digest = hmac.new(salt, digestmod="sha256")
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take in the next rows."""
+        for row in rows:
+            self._digest.update(canonical(plain(row)) + b"\n")
+
+    def hex(self) -> str:
+        """The digest of the rows so far."""
+        return self._digest.hexdigest()
 
 
 Publish = Callable[[Head], None]

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = '4c0f89650818'
-down_revision = 'da840201b1b3'
+down_revision = '7c1e5a90d2b4'
 branch_labels = None
 depends_on = None
 

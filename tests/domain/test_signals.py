@@ -16,7 +16,7 @@ from domain import accounts, consent, deals, leads, ledger, signals
 from domain.deals import StagePlan
 from domain.kernel import SYSTEM, Actor, ActorKind, Database, ErrorCode, Ref, Role, SalesError, Text, rows_visible
 from domain.ledger import AuditEvent, ImportBatch
-from domain.signals import EvidenceGrade, Fact, Signal
+from domain.signals import EvidenceGrade, Fact, Signal, SignalKey
 from tests.factories import START, Clock, add_colleague, add_territories
 
 
@@ -300,6 +300,7 @@ async def deliver(company: Company, wave: Sequence[tuple[str, str, bool]]) -> se
     """Start from nothing, deliver one by one or in bulk, and return what stands."""
     async with company.database.open_uow(SYSTEM) as uow:
         await uow.session.execute(delete(Signal))
+        await uow.session.execute(delete(SignalKey))
         uow.note("signal.all_removed", company.account, covers=(Signal,))
     for source, key, bulk in wave:
         fact = company.fact(
