@@ -371,14 +371,12 @@ def _put_up(wall: Wall) -> Iterator[str]:
     # Runs as the reader wherever it is asked, so that a lookup in a unit of work stands before the wall as well.
     # The settings are put back by hand: a SET of the function itself is for superusers, and the owner need be none.
     before = ", ".join(_said(name) for name in SETTINGS)
-    made = " ".join(f"PERFORM set_config('{name}', who[{at}], true);" for at, name in enumerate(SETTINGS, 1))
-    undone = " ".join(
-        f"PERFORM set_config('{name}', coalesce(before[{at}], ''), true);" for at, name in enumerate(SETTINGS, 1)
-    )
+    made = ", ".join(f"set_config('{name}', who[{at}], true)" for at, name in enumerate(SETTINGS, 1))
+    undone = ", ".join(f"set_config('{name}', coalesce(before[{at}], ''), true)" for at, name in enumerate(SETTINGS, 1))
     yield (
         f"CREATE FUNCTION {SCHEMA}.sees_{table}(record uuid, who text[]) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER "
         f"AS $$ DECLARE before text[] := ARRAY[{before}]; seen boolean; "
-        f"BEGIN {made} seen := EXISTS (SELECT 1 FROM {table} WHERE id = record); {undone} RETURN seen; END $$"
+        f"BEGIN PERFORM {made}; seen := EXISTS (SELECT 1 FROM {table} WHERE id = record); PERFORM {undone}; RETURN seen; END $$"
     )
     yield f"ALTER FUNCTION {SCHEMA}.sees_{table} OWNER TO {READER}"
 
