@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash timers bench bench-growth ide clean
+.PHONY: help run test check fix revision fuzz crash timers bench bench-growth bench-knowledge ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -57,6 +57,9 @@ bench: $(STAMP) ## Measure speed beside PostGraphile and on SQLite: 20 minutes, 
 
 bench-growth: $(STAMP) ## Measure the reads among 10 thousand to 10 million activities and draw docs/growth.svg
 	@$(BIN)/python -m bench.growth $(ARGS)
+
+bench-knowledge: $(STAMP) ## Measure the search of the knowledge among 1,000 to 100,000 passages and draw docs/knowledge-scale.svg
+	@$(BIN)/python -m bench.knowledge_scale $(ARGS)
 
 ide: ## Build the page at GET /graphql again (needs Node.js; its result is committed)
 	@cd api/ide && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build

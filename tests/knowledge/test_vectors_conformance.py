@@ -44,7 +44,7 @@ def brute_force(ids: list[int], vectors: Floats, query: Floats, limit: int) -> l
 async def nearest(vectors: Vectors, text: str, limit: int = 9, allowed: list[int] | None = None) -> list[int]:
     (query,) = EMBEDDER.encode_queries([text])
     found = await vectors.search(query, limit, None if allowed is None else AllowedPassages(allowed))
-    return found.ids.tolist()
+    return [int(number) for number in found.ids]
 
 
 async def state(vectors: Vectors) -> tuple[list[int], list[list[int]], list[list[float]]]:
