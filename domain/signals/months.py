@@ -68,11 +68,13 @@ async def remove_old_months(database: Database, months: int) -> int:
     wait for the one writer, BATCH rows are.
     """
     await ensure_months(database)
-    total = 0
-    while month := await _oldest(database, later(month_of(database.clock()), -months)):
+    kept, total = later(month_of(database.clock()), -months), 0
+    while True:
         async with database.open_uow(SYSTEM) as uow:
+            month = await (_oldest_row if database.embedded else _oldest_partition)(uow)
+            if month is None or month >= kept:
+                return total
             total += await (_remove_batch if database.embedded else _drop)(uow, month)
-    return total
 
 
 # ---- partitions ------------------------------------------------------------------------------------------------------
@@ -122,21 +124,22 @@ async def _house(connection: AsyncConnection, month: datetime) -> None:
 # ---- removal ---------------------------------------------------------------------------------------------------------
 
 
-async def _oldest(database: Database, kept: datetime) -> datetime | None:
-    """The oldest month before those that are kept of which there is anything."""
-    async with database.read(SYSTEM) as connection:
-        if not database.embedded:
-            return next((month for month in await _housed(connection) if month < kept), None)
-        oldest = await connection.scalar(select(func.min(SignalKey.occurred_at)))
-        return month_of(oldest) if oldest is not None and oldest < kept else None
+async def _oldest_row(uow: UnitOfWork) -> datetime | None:
+    """The oldest month of which there is a signal."""
+    oldest = await uow.session.scalar(select(func.min(SignalKey.occurred_at)))
+    return None if oldest is None else month_of(oldest)
+
+
+async def _oldest_partition(uow: UnitOfWork) -> datetime | None:
+    """The oldest month that has a partition, which nobody else removes meanwhile."""
+    connection = await uow.session.connection()
+    await _take_turn(connection)
+    return next(iter(await _housed(connection)), None)
 
 
 async def _drop(uow: UnitOfWork, month: datetime) -> int:
     """Take a month's partition off and away, and note what it held."""
     connection = await uow.session.connection()
-    await _take_turn(connection)
-    if month not in await _housed(connection):
-        return 0
     # Nothing is added to it while it is read; whoever reads goes on until the end.
     await connection.exec_driver_sql(f"LOCK TABLE {_partition(month)} IN SHARE MODE")
     removal, last = _begun(uow, month), UUID(int=0)

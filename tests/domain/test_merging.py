@@ -49,8 +49,8 @@ NO_REFERENCE = {
 """Ids of rows themselves, of batches, and of colleagues."""
 ELSEWHERE = {"KnowledgeItem.owner_id", "KnowledgeVersion.author_id", "KnowledgeVersion.published_by_id"}
 """Ids of colleagues where knowledge stands on the kernel alone."""
-OTHERS = ("opportunity_id", "lead_id", "item_id", "generation_id")
-"""Ids of deals, leads, knowledge and answers in rooms that stand below those."""
+OTHERS = ("opportunity_id", "lead_id", "item_id", "generation_id", "signal_id", "event_id")
+"""Ids of deals, leads, knowledge and answers in rooms that stand below those, of signals and of events."""
 
 
 def test_every_reference_to_an_account_or_contact_goes_along_or_says_why_not() -> None:
