@@ -234,6 +234,7 @@ async def sweep(url: str, sizes: Sequence[int], model: Encoded, given: "Given", 
             there = size
             log.print(f"  {size:,} passages: searching")
             costs.append(await measure(database, model, given.queries, given.vectors[:size], cpu))
+            log.print(f"  {size:,} passages: {costs[-1].cpu_ms:.1f} ms CPU a search, recall {costs[-1].recall:.2f}")
     return costs
 
 

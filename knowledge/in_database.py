@@ -89,7 +89,7 @@ class PgVectors:
             return (await connection.execute(select(func.count()).where(self._own))).scalar_one()
 
     async def search(self, query: Floats, limit: int, allowed: AllowedPassages | None = None) -> Ranking:
-        """The nearest passages: exact among few allowed ones or all, by the model's index (recall 0.99) among many."""
+        """The nearest passages: exact among few allowed ones or all, nearly so, by the model's index, among many."""
         vector = unit_vectors(query[None, :], self.dimension)[0].tolist()
         if limit < 1 or (allowed is not None and not len(allowed)):
             return Ranking.best(*NOTHING, limit)
