@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth ide clean
+.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth bench-knowledge bench-processes ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -60,6 +60,12 @@ bench: $(STAMP) ## Measure speed beside PostGraphile and on SQLite: 20 minutes, 
 
 bench-growth: $(STAMP) ## Measure the reads among 10 thousand to 10 million activities and draw docs/growth.svg
 	@$(BIN)/python -m bench.growth $(ARGS)
+
+bench-knowledge: $(STAMP) ## Measure the search of the knowledge among 1,000 to 100,000 passages and draw docs/knowledge-scale.svg
+	@$(BIN)/python -m bench.knowledge_scale $(ARGS)
+
+bench-processes: $(STAMP) ## Measure reads, writes and drafts with 1, 2 and 4 processes and draw docs/processes.svg (8 minutes)
+	@$(BIN)/python -m bench.processes $(ARGS)
 
 ide: ## Build the page at GET /graphql again (needs Node.js; its result is committed)
 	@cd api/ide && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build

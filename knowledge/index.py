@@ -20,6 +20,10 @@ EXACT_LIMIT: Final = 100_000
 NORM_TOLERANCE: Final = 1e-3
 
 
+NOTHING: Final = (np.zeros(0, np.int64), np.zeros(0, np.float32))
+"""The ids and scores of no hit at all."""
+
+
 class IndexUnusableError(Exception):
     """A stored index that must not be searched: the caller builds a new one from the database."""
 
@@ -79,6 +83,19 @@ class AllowedPassages:
 
         return faiss.IDSelectorBatch(self.ids)
 
+    @property
+    def span(self) -> int:
+        """How wide the range of the ids is."""
+        return int(self.ids[-1] - self.ids[0]) + 1 if len(self.ids) else 0
+
+    @cached_property
+    def bits(self) -> dict[str, Any]:
+        """The same set for PostgreSQL's get_bit: one bit a number, from the `first` to the `last`."""
+        first, last = int(self.ids[0]), int(self.ids[-1])
+        flags = np.zeros(self.span, np.bool_)
+        flags[self.ids - first] = True
+        return {"first": first, "last": last, "bits": np.packbits(flags, bitorder="little").tobytes()}
+
 
 QueryT_contra = TypeVar("QueryT_contra", contravariant=True)
 BatchT_contra = TypeVar("BatchT_contra", contravariant=True)
@@ -132,20 +149,22 @@ class VectorIndex:
 
         return isinstance(faiss.downcast_index(self._faiss.index), faiss.IndexFlat)
 
-    def add(self, ids: Sequence[int] | Ints, vectors: Floats) -> None:
+    def add(self, ids: Sequence[int] | Ints, vectors: Floats, *, replacing: bool = False) -> None:
         """Add unit vectors float32 (n, dimension) in one batch, all or none.
 
-        Raises DuplicatePassageError for an id that is given twice or is there, WrongDimensionError, and ValueError for
-        vectors that are not finite, not of length 1, or not as many as the ids.
+        Raises DuplicatePassageError for an id that is given twice or, without `replacing`, is there; WrongDimensionError;
+        and ValueError for vectors that are not finite, not of length 1, or not as many as the ids.
         """
-        vectors = self._checked(vectors)
-        new = passage_ids(ids)
-        if len(new) != len(vectors):
-            raise ValueError(f"{len(new)} ids for {len(vectors)} vectors")
+        import faiss
+
+        new, vectors = batch_of(ids, vectors, self.dimension)
         with self._writing:
-            if known := new[np.isin(new, _ids_of(self._faiss))].tolist():
-                raise DuplicatePassageError(known)
-            changed = self._copy(len(self) + len(new), vectors)
+            known = new[np.isin(new, _ids_of(self._faiss))]
+            if len(known) and not replacing:
+                raise DuplicatePassageError(known.tolist())
+            changed = self._copy(len(self) + len(new) - len(known), vectors)
+            if len(known):
+                changed.remove_ids(faiss.IDSelectorBatch(known))
             changed.add_with_ids(vectors, new)
             self._faiss = changed
 
@@ -166,10 +185,10 @@ class VectorIndex:
         import faiss
 
         index = self._faiss
-        rows = self._checked(query[None, :])
+        rows = unit_vectors(query[None, :], self.dimension)
         wanted = min(limit, index.ntotal)
         if not wanted or (allowed is not None and not len(allowed)):
-            return Ranking.best(np.zeros(0, np.int64), np.zeros(0, np.float32), limit)
+            return Ranking.best(*NOTHING, limit)
         parameters = None if allowed is None else faiss.SearchParameters(sel=allowed.selector)  # type: ignore[call-arg]
         scores, ids = index.search(rows, wanted, params=parameters)
         found = ids[0] >= 0
@@ -200,15 +219,6 @@ class VectorIndex:
         index._faiss = stored
         return index
 
-    def _checked(self, vectors: Floats) -> Floats:
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:  # noqa: PLR2004
-            raise WrongDimensionError(f"vectors of shape {vectors.shape} for an index of dimension {self.dimension}")
-        norms = np.linalg.norm(vectors, axis=1)
-        if not np.all(np.abs(norms - 1) <= NORM_TOLERANCE):  # a NaN fails too
-            raise ValueError("vectors must be finite and of length 1")
-        return vectors
-
     def _copy(self, count: int, arriving: Floats) -> Any:
         """A copy to change; one that is about to pass the limit keeps one byte a component."""
         import faiss
@@ -222,6 +232,32 @@ class VectorIndex:
         if len(vectors):
             index.add_with_ids(vectors, _ids_of(self._faiss))
         return index
+
+
+def unit_vectors(vectors: Floats, dimension: int) -> Floats:
+    """Vectors that an index of that dimension takes, float32 (n, dimension).
+
+    Raises WrongDimensionError, and ValueError for vectors that are not finite or not of length 1.
+    """
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:  # noqa: PLR2004
+        raise WrongDimensionError(f"vectors of shape {vectors.shape} for an index of dimension {dimension}")
+    norms = np.linalg.norm(vectors, axis=1)
+    if not np.all(np.abs(norms - 1) <= NORM_TOLERANCE):  # a NaN fails too
+        raise ValueError("vectors must be finite and of length 1")
+    return vectors
+
+
+def batch_of(ids: Sequence[int] | Ints, vectors: Floats, dimension: int) -> tuple[Ints, Floats]:
+    """One batch of unit vectors with their ids.
+
+    Raises what `unit_vectors` and `passage_ids` raise, and ValueError for vectors that are not as many as the ids.
+    """
+    vectors = unit_vectors(vectors, dimension)
+    numbers = passage_ids(ids)
+    if len(numbers) != len(vectors):
+        raise ValueError(f"{len(numbers)} ids for {len(vectors)} vectors")
+    return numbers, vectors
 
 
 def passage_ids(ids: Sequence[int] | Ints) -> Ints:

@@ -2,87 +2,65 @@
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Select, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.kernel import SYSTEM, Actor, Database, Text, rows_visible
-from knowledge.embedding import Embedder, Floats, ModelIdentity
+from knowledge import pgvector
+from knowledge.embedding import Embedder, Floats
 from knowledge.fusion import CANDIDATE_LIMIT, DENSE, LEXICAL, FusedHit, fuse
-from knowledge.generations import GenerationStore, Manifest
-from knowledge.index import AllowedPassages, IndexMissingError, IndexUnusableError, VectorIndex
+from knowledge.generations import GenerationStore
+from knowledge.in_database import InDatabase
+from knowledge.in_process import InProcess
+from knowledge.index import AllowedPassages
 from knowledge.lexical import LexicalIndex
-from knowledge.model import (
-    CachedVector,
-    KnowledgeItem,
-    KnowledgeState,
-    KnowledgeVersion,
-    Passage,
-    Publication,
-)
+from knowledge.model import KnowledgeItem, KnowledgeState, KnowledgeVersion, Passage, Publication
 from knowledge.packaged_model import Progress
 from knowledge.retrieval import Entry, Filter, Found, Hit, Piece, SearchResult, Stock, Wanted, fits, passes, ranked
 from knowledge.text import query_tokens, script_of, tokenise
+from knowledge.vector_cache import Encoding, asked, turn
+from knowledge.vectors import Dense, Standing, VectorHome
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-PartT = TypeVar("PartT", LexicalIndex, VectorIndex)
 
-ENCODE_BATCH = 64
-ASKED_AT_ONCE = 500
-"""Keys that one statement asks for."""
+ADDED_AT_ONCE = 2_000
 ALLOWED_KEPT = 256
 """Sets of allowed passages that are remembered: who asks times what they ask for, the latest used."""
+TURN_SECONDS = 1.0
+"""How soon a process looks again whether another has given the passages their vectors, or has ended."""
+COUNT_SECONDS = 1.0
 
 NO_MODEL = Text("向量模型尚未就绪，仅按关键词（BM25）检索", "the embedding model is not loaded yet: BM25 serves alone")
 NO_VECTORS = Text("正在计算向量，仅按关键词（BM25）检索", "vectors are being computed: BM25 serves alone")
 
 
-class DatabaseVectorCache:
-    """Vectors by content hash and model fingerprint, in the database."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def load(self, fingerprint: str, hashes: Sequence[str]) -> dict[str, Floats]:
-        """Those of the asked vectors that are kept."""
-        async with self._database.read(SYSTEM) as connection:
-            return await _kept_vectors(connection, fingerprint, hashes)
-
-    async def store(self, fingerprint: str, vectors: Mapping[str, Floats]) -> None:
-        """Keep vectors; one that is kept already stays."""
-        async with self._database.open_uow(SYSTEM) as uow:
-            await uow.wait_turn("cached vectors")
-            there = await _kept_vectors(uow.session, fingerprint, list(vectors))
-            rows = [
-                {"content_hash": key, "model_fingerprint": fingerprint, "vector": vector.astype(np.float32).tobytes()}
-                for key, vector in vectors.items()
-                if key not in there
-            ]
-            if rows:
-                await uow.session.execute(insert(CachedVector), rows)
-
-
 class Library:
     """The published knowledge, ready to be searched; BM25 serves until every passage has its vector."""
 
-    def __init__(self, database: Database, store: GenerationStore | None = None) -> None:
+    def __init__(
+        self, database: Database, store: GenerationStore | None = None, *, in_database: bool | None = None
+    ) -> None:
+        """A library of a database; `in_database` has its vectors there or not, None: where the database can hold them."""
         self._database = database
         self._store = store
+        self._in_database = in_database
+        self._home: VectorHome | None = None
         self._embedder: Embedder | None = None
         self._stock = Stock(publication=-1)
         self._lexical: LexicalIndex | None = None
-        self._dense: tuple[Embedder, VectorIndex] | None = None
+        self._dense: Dense | None = None
+        self._lacking, self._counted = 0, (-1, 0.0)
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
-        self._saved: int | None = None
-        self._damaged = False
         self._refreshing = asyncio.Lock()
         self._embedding = asyncio.Lock()
 
@@ -102,109 +80,87 @@ class Library:
             # Who waited for another's refresh finds it done, or more published since.
             number = await _publication(connection)
             if number != self._stock.publication:
+                home = await self._settled_home(connection)
                 entries = await _read_entries(connection, self._stock.entries)
                 pieces = await _read_pieces(connection, self._stock.pieces)
                 await asyncio.to_thread(self._take_in, pieces)
+                if self._dense is not None:
+                    await home.prune(self._dense.vectors, pieces)
                 self._stock = Stock(number, entries, pieces)
                 self._allowed.clear()
         return self._stock
 
+    async def _settled_home(self, connection: AsyncConnection) -> VectorHome:
+        """Where the vectors of this process live, which is decided once."""
+        if self._home is None:
+            inside = self._in_database
+            if inside is None:
+                inside = await connection.run_sync(pgvector.serves)
+                if not inside and not self._database.embedded:
+                    logger.warning("the database has no table for pgvector: each process searches vectors by itself")
+            self._home = InDatabase(self._database) if inside else InProcess(self._store)
+        return self._home
+
     def _take_in(self, pieces: Mapping[int, Piece]) -> None:
-        lexical = self._stored_lexical(pieces) if self._lexical is None else self._lexical
+        assert self._home is not None  # noqa: S101 - settled before anything is taken in
+        lexical = self._home.kept_words(pieces) if self._lexical is None else self._lexical
         indexed = set(lexical.ids.tolist())
         lexical.remove(sorted(indexed - pieces.keys()))
-        if self._dense is not None:
-            self._dense[1].remove(sorted(set(self._dense[1].ids.tolist()) - pieces.keys()))
         arriving = [piece for number, piece in pieces.items() if number not in indexed]
         if arriving:
             lexical.add([piece.number for piece in arriving], [tokenise(piece.searchable) for piece in arriving])
         self._lexical = lexical
 
     async def embed(self, progress: Progress | None = None) -> int:
-        """Give every passage its vector, store the generation, and return how many passages got theirs.
+        """See to it that every passage has its vector, and return how many this call gave theirs.
 
-        Vectors come from the stored generation, else from the cache, else from the model.
+        Where several processes share them, one at a time does; the others wait until they are there. Vectors come from
+        where they are kept, else from the cache, else from the model.
         """
         async with self._embedding:
             embedder = self._embedder
-            if embedder is None:
-                return 0
             stock = await self.refresh()
-            held = self._dense
-            vectors = await asyncio.to_thread(self._stored_vectors, embedder, stock.pieces) if held is None else held[1]
-            known = set(vectors.ids.tolist())
-            waiting = [piece for number, piece in stock.pieces.items() if number not in known]
-            found = await self._encoded(embedder, {piece.content_hash: piece.searchable for piece in waiting}, progress)
-            if self._embedder is not embedder:
+            if embedder is None or self._home is None:
                 return 0
-            alive = [piece for piece in waiting if piece.number in self._stock.pieces]
+            dense = self._dense or Dense(embedder, await self._home.open(embedder, stock.pieces))
+            while self._embedder is embedder:
+                standing = await self._home.standing(dense.vectors, stock)
+                if standing is not Standing.UNKNOWN:
+                    await self._serve(dense)
+                if standing is Standing.WHOLE:
+                    return 0
+                async with turn(self._database) as mine:
+                    if mine:
+                        return await self._fill(dense, self._home, progress)
+                await asyncio.sleep(TURN_SECONDS)
+                stock = await self.refresh()
+            return 0
+
+    async def _fill(self, dense: Dense, home: VectorHome, progress: Progress | None) -> int:
+        stock, vectors = self._stock, dense.vectors
+        known = set((await vectors.ids()).tolist())
+        waiting = [piece for number, piece in stock.pieces.items() if number not in known]
+        encoding = Encoding(self._database, dense.embedder, progress)
+        await encoding.begin(piece.content_hash for piece in waiting)
+        added = 0
+        for start in range(0, len(waiting), ADDED_AT_ONCE):
+            part = waiting[start : start + ADDED_AT_ONCE]
+            found = await encoding.vectors({piece.content_hash: piece.searchable for piece in part})
+            if self._embedder is not dense.embedder:
+                return added
+            alive = [piece for piece in part if piece.number in self._stock.pieces]
             if alive:
-                vectors.add([piece.number for piece in alive], np.stack([found[piece.content_hash] for piece in alive]))
-            vectors.remove(sorted(set(vectors.ids.tolist()) - self._stock.pieces.keys()))
-            self._dense = (embedder, vectors)
-            if alive or self._damaged or self._saved != self._stock.publication:
-                await self._save(embedder, vectors)
-            return len(alive)
+                rows = np.stack([found[piece.content_hash] for piece in alive])
+                await vectors.add([piece.number for piece in alive], rows)
+            added += len(alive)
+        await home.prune(vectors, self._stock.pieces)
+        await self._serve(dense)
+        await home.keep(dense, stock, self._lexical or LexicalIndex(), changed=added > 0)
+        return added
 
-    async def _encoded(
-        self, embedder: Embedder, texts: Mapping[str, str], progress: Progress | None
-    ) -> dict[str, Floats]:
-        """The vector of each text by its hash; what the cache lacks is encoded in a thread and kept batch by batch."""
-        cache = DatabaseVectorCache(self._database)
-        vectors = await cache.load(embedder.fingerprint, list(texts))
-        missing = [key for key in texts if key not in vectors]
-        for start in range(0, len(missing), ENCODE_BATCH):
-            batch = missing[start : start + ENCODE_BATCH]
-            encoded = await asyncio.to_thread(embedder.encode_documents, [texts[key] for key in batch])
-            fresh = dict(zip(batch, encoded, strict=True))
-            await cache.store(embedder.fingerprint, fresh)
-            vectors |= fresh
-            if progress is not None:
-                progress(start + len(batch), len(missing))
-        return vectors
-
-    async def _save(self, embedder: Embedder, vectors: VectorIndex) -> None:
-        """Store what serves; a disk that does not take it costs the next start some time, and no search."""
-        if self._store is None:
-            return
-        async with self._refreshing:
-            stock, lexical, model = self._stock, self._lexical or LexicalIndex(), ModelIdentity.of(embedder)
-            contents = {number: piece.content_hash for number, piece in stock.pieces.items()}
-            try:
-                await asyncio.to_thread(self._store.save, stock.publication, contents, lexical, vectors, model)
-                self._saved, self._damaged = stock.publication, False
-            except OSError as error:
-                logger.warning("the index is not stored: %s", error)
-
-    def _stored_lexical(self, pieces: Mapping[int, Piece]) -> LexicalIndex:
-        lexical = self._stored_part(lambda store, manifest: store.load_lexical(manifest), pieces)
-        return LexicalIndex() if lexical is None else lexical
-
-    def _stored_vectors(self, embedder: Embedder, pieces: Mapping[int, Piece]) -> VectorIndex:
-        model = ModelIdentity.of(embedder)
-        vectors = self._stored_part(lambda store, manifest: store.load_vectors(manifest, model), pieces)
-        return VectorIndex(embedder.dimension) if vectors is None else vectors
-
-    def _stored_part(
-        self, load: Callable[[GenerationStore, Manifest], PartT], pieces: Mapping[int, Piece]
-    ) -> PartT | None:
-        """A part of the stored generation without passages that are not the database's; None where it is of no use."""
-        if self._store is None:
-            return None
-        try:
-            manifest = self._store.manifest()
-            part, contents = load(self._store, manifest), self._store.load_contents(manifest)
-        except IndexMissingError:
-            return None
-        except (IndexUnusableError, OSError) as error:
-            logger.warning("the stored index is not used: %s", error)
-            self._damaged = True
-            return None
-        strange = [number for number in part.ids.tolist() if not _same(contents.get(number), pieces.get(number))]
-        part.remove(strange)
-        self._damaged |= bool(strange)
-        self._saved = manifest.publication
-        return part
+    async def _serve(self, dense: Dense) -> None:
+        self._dense, self._counted = dense, (-1, 0.0)
+        await self._count_lacking()
 
     # ---- its state ---------------------------------------------------------------------------------------------------
 
@@ -220,28 +176,32 @@ class Library:
             return "off"
         return "ready" if self._degraded() is None else "computing"
 
+    @property
+    def engine(self) -> str | None:
+        """Who searches the vectors: faiss in this process, or pgvector in the database; None before that is known."""
+        return None if self._home is None else self._home.engine
+
     # ---- searching ---------------------------------------------------------------------------------------------------
 
     async def search(self, actor: Actor, query: str, wanted: Filter, limit: int) -> SearchResult:
         """The entries nearest to a query that the actor sees, are in date and pass the filter, each with its best passage."""
-        dense = self._dense
-        vectors = await self._query_vectors(dense, [query])
+        dense, vectors = await self._query_vectors([query])
 
         async def look(stock: Stock) -> list[Hit]:
             allowed = await self._allowed_for(stock, actor, wanted, passes(wanted))
-            found = await asyncio.to_thread(self._hybrid, stock, query, vectors.get(query), dense, allowed)
+            found = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
             best: dict[UUID, FusedHit] = {}
             for hit in found:
                 best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
             return [_hit(stock, item_id, hit) for item_id, hit in islice(best.items(), limit)]
 
         hits = await self._level(look)
+        await self._count_lacking()
         return SearchResult(tuple(hits), (LEXICAL, DENSE) if vectors else (LEXICAL,), self._degraded())
 
     async def find(self, actor: Actor, wants: Mapping[str, Wanted]) -> dict[str, list[Found]]:
         """For each want the entries that fit its situation best; every query is encoded once."""
-        dense = self._dense
-        vectors = await self._query_vectors(dense, [want.query for want in wants.values()])
+        dense, vectors = await self._query_vectors([want.query for want in wants.values()])
 
         async def look(stock: Stock) -> dict[str, list[Found]]:
             found = {}
@@ -250,7 +210,7 @@ class Library:
                     want.kinds, want.situation, want.must_match_concern, want.must_match_competitor, want.changes_only, want.under,
                 )  # fmt: skip
                 allowed = await self._allowed_for(stock, actor, shape, fits(want), want.under)
-                hits = await asyncio.to_thread(self._hybrid, stock, want.query, vectors.get(want.query), dense, allowed)
+                hits = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
                 found[name] = _ranked(stock, want, hits, allowed)
             return found
 
@@ -264,37 +224,41 @@ class Library:
             if stock is self._stock:
                 return found
 
-    def _hybrid(
-        self,
-        stock: Stock,
-        query: str,
-        vector: Floats | None,
-        dense: tuple[Embedder, VectorIndex] | None,
-        allowed: AllowedPassages,
+    async def _hybrid(
+        self, stock: Stock, query: str, vector: Floats | None, dense: Dense | None, allowed: AllowedPassages
     ) -> list[FusedHit]:
         index = LexicalIndex() if self._lexical is None else self._lexical
-        by_words = index.search(query_tokens(query), CANDIDATE_LIMIT, allowed)
-        by_meaning = None if vector is None or dense is None else dense[1].search(vector, CANDIDATE_LIMIT, allowed)
-        scripts = {number: stock.pieces[number].script for number in allowed.ids.tolist()}
-        return fuse(by_words, by_meaning, script_of(query), scripts, 2 * CANDIDATE_LIMIT)
+        words = asyncio.to_thread(index.search, query_tokens(query), CANDIDATE_LIMIT, allowed)
+        if vector is None or dense is None:
+            by_words, by_meaning = await words, None
+        else:
+            by_words, by_meaning = await asyncio.gather(words, dense.vectors.search(vector, CANDIDATE_LIMIT, allowed))
+        return fuse(by_words, by_meaning, script_of(query), lambda at: stock.pieces[at].script, 2 * CANDIDATE_LIMIT)
 
-    async def _query_vectors(
-        self, dense: tuple[Embedder, VectorIndex] | None, queries: Iterable[str]
-    ) -> dict[str, Floats]:
-        """Each query's vector; none while there is nothing to compare it with."""
-        distinct = list(dict.fromkeys(queries))
-        if dense is None or not distinct or len(dense[1]) == 0:
-            return {}
-        return dict(zip(distinct, await asyncio.to_thread(dense[0].encode_queries, distinct), strict=True))
+    async def _query_vectors(self, queries: Iterable[str]) -> tuple[Dense | None, dict[str, Floats]]:
+        """What serves, and each query's vector; none while there is nothing to compare it with."""
+        dense, distinct = self._dense, list(dict.fromkeys(queries))
+        if dense is None or not distinct or not self._stock.pieces:
+            return dense, {}
+        encoded = await asyncio.to_thread(dense.embedder.encode_queries, distinct)
+        return dense, dict(zip(distinct, encoded, strict=True))
+
+    async def _count_lacking(self) -> None:
+        """Learn how many passages lack their vector: after each publication, then once a second until none does."""
+        dense, stock, now = self._dense, self._stock, time.monotonic()
+        publication, at = self._counted
+        if dense is None or (publication == stock.publication and (not self._lacking or now - at < COUNT_SECONDS)):
+            return
+        self._lacking = max(0, len(stock.pieces) - await dense.vectors.count())
+        self._counted = (stock.publication, now)
 
     def _degraded(self) -> Text | None:
         if self._embedder is None:
             return NO_MODEL
         if self._dense is None:
             return NO_VECTORS
-        missing = len(self._stock.pieces) - len(self._dense[1])
-        words = Text(f"{missing} 个段落还没有向量", f"{missing} passages have no vector yet")
-        return words if missing > 0 else None
+        words = Text(f"{self._lacking} 个段落还没有向量", f"{self._lacking} passages have no vector yet")
+        return words if self._lacking else None
 
     async def _allowed_for(
         self,
@@ -339,11 +303,6 @@ def _ranked(stock: Stock, want: Wanted, hits: Sequence[FusedHit], allowed: Allow
     return ranked([stock.entries[item_id] for item_id in scores], want, scores)
 
 
-def _same(content_hash: str | None, piece: Piece | None) -> bool:
-    """Whether a stored passage is the database's: after a restore its number may stand for another text, or for none."""
-    return piece is not None and piece.content_hash == content_hash
-
-
 @asynccontextmanager
 async def _snapshot(database: Database) -> AsyncIterator[AsyncConnection]:
     """A connection whose statements all see the database as of the first one; SQLite's do so by themselves."""
@@ -367,7 +326,7 @@ async def _read_entries(connection: AsyncConnection, known: Mapping[UUID, Entry]
     )
     columns = (*KnowledgeItem.__table__.c, KnowledgeVersion.title, KnowledgeVersion.body, KnowledgeVersion.published_at)
     whole = select(*columns).join(KnowledgeVersion, version)
-    for row in await _asked(connection, whole, KnowledgeItem.id, sorted(versions.keys() - entries.keys())):
+    for row in await asked(connection, whole, KnowledgeItem.id, sorted(versions.keys() - entries.keys())):
         entries[row.id] = Entry.of(row)
     return entries
 
@@ -378,24 +337,6 @@ async def _read_pieces(connection: AsyncConnection, known: Mapping[int, Piece]) 
     numbers = set((await connection.execute(select(Passage.number).join(KnowledgeItem, published))).scalars())
     pieces = {number: piece for number, piece in known.items() if number in numbers}
     whole = select(*Passage.__table__.c)
-    for row in await _asked(connection, whole, Passage.number, sorted(numbers - pieces.keys())):
+    for row in await asked(connection, whole, Passage.number, sorted(numbers - pieces.keys())):
         pieces[row.number] = Piece.of(row)
     return pieces
-
-
-async def _kept_vectors(
-    connection: AsyncConnection | AsyncSession, fingerprint: str, hashes: Sequence[str]
-) -> dict[str, Floats]:
-    kept = select(CachedVector.content_hash, CachedVector.vector).where(CachedVector.model_fingerprint == fingerprint)
-    rows = await _asked(connection, kept, CachedVector.content_hash, hashes)
-    return {row.content_hash: np.frombuffer(row.vector, np.float32) for row in rows}
-
-
-async def _asked(
-    connection: AsyncConnection | AsyncSession, statement: Select[*tuple[Any, ...]], column: Any, keys: Sequence[Any]
-) -> list[Any]:
-    """The statement's rows for many keys, asked for in parts that both databases take."""
-    rows: list[Any] = []
-    for start in range(0, len(keys), ASKED_AT_ONCE):
-        rows += await connection.execute(statement.where(column.in_(keys[start : start + ASKED_AT_ONCE])))
-    return rows

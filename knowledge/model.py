@@ -154,6 +154,19 @@ class CachedVector(Base):
     vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class VectorGeneration(Base):
+    """One embedding model's vectors where the database itself searches them: for which publication all were there, when last used."""
+
+    __tablename__ = "vector_generations"
+    __unledgered__ = "what an index says of itself; it is derived from passages by a model"
+
+    model_fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[str]
+    dimension: Mapped[int]
+    publication: Mapped[int | None]
+    used_at: Mapped[datetime]
+
+
 class Retrieval(Base):
     """One passage that a search for an answer brought up, with its rank: what usage is counted from."""
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from domain.kernel import row_security, search, search_engine
+from knowledge import pgvector
 
 Progress = Callable[[str], None]
 
-TABLES = search_engine.TABLES
+TABLES = search_engine.TABLES | pgvector.TABLES
 """Tables that no mapped class stands for."""
 INDEXES = search_engine.INDEXES
 """Indexes that no mapped class declares."""
@@ -23,11 +24,12 @@ def is_of_models(name: str | None, kind: str, _parents: object = None) -> bool:
 def install(connection: Connection, progress: Progress | None = None) -> bool:
     """Make what is not there yet, and index and policies anew where the classes declare others; whether that did anything."""
     search_engine.install(connection)
-    walled = not row_security.is_installed(connection)
-    if walled:
+    changed = pgvector.install(connection, progress)
+    if not row_security.is_installed(connection):
         row_security.install(connection)
+        changed = True
     if search.is_filled(connection):
-        return walled
+        return changed
     for entity, rows in search.fill(connection):
         if progress is not None:
             progress(f"search: {entity} {rows:,}")
@@ -36,7 +38,8 @@ def install(connection: Connection, progress: Progress | None = None) -> bool:
 
 def is_current(connection: Connection) -> bool:
     """Whether everything is as this release needs it, on a database of the newest schema."""
-    return search.is_filled(connection) and row_security.is_installed(connection)
+    ready = search.is_filled(connection) and row_security.is_installed(connection)
+    return ready and not pgvector.lacks_table(connection)
 
 
 def make_way(connection: Connection) -> None:
@@ -47,4 +50,5 @@ def make_way(connection: Connection) -> None:
 def remove(connection: Connection) -> None:
     """Take everything away."""
     make_way(connection)
+    pgvector.remove(connection)
     search_engine.remove(connection)

@@ -120,11 +120,11 @@ class Health:
             raise NotReadyError(problem)
         return "head matches"
 
-    async def _search(self) -> dict[str, str]:
-        """Words suffice; vectors are told apart."""
+    async def _search(self) -> dict[str, str | None]:
+        """Words suffice; vectors are told apart, with who searches them."""
         if not self._library.searchable:
             raise NotReadyError(Text("知识索引尚未就绪", "the knowledge index is not ready"))
-        return {"words": "ready", "vectors": self._library.vectors}
+        return {"words": "ready", "vectors": self._library.vectors, "engine": self._library.engine}
 
     def _count(self, name: str) -> Callable[[CallbackOptions], list[Observation]]:
         return lambda _options: [Observation(self._waiting[name])]

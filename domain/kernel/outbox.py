@@ -57,6 +57,10 @@ async def consume(
     The workers of one consumer take turns. When a batch fails, its events are tried alone: each that fails ATTEMPTS times is
     set aside with its reason, and the others go on. Raises Unavailable, which counts against no event, while the database is away.
     """
+    # Asked each second: where nothing waits, nobody's turn to write is taken.
+    async with database.read(SYSTEM) as connection:
+        if (await connection.execute(_waiting(consumer, kinds).limit(1))).first() is None:
+            return 0
     try:
         return await _settle(database, consumer, kinds, handle_batch, batch)
     except Exception:  # noqa: BLE001 - it is raised again by the event that causes it, and kept there

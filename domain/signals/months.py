@@ -79,11 +79,11 @@ async def remove_old_months(database: Database, months: int) -> int:
 
 
 def _name(month: datetime) -> str:
-    return f"{month:%Y-%m}"
+    return f"{month.year:04}-{month.month:02}"
 
 
 def _partition(month: datetime) -> str:
-    return f"{SCHEMA}.m_{month:%Y_%m}"
+    return f"{SCHEMA}.m_{month.year:04}_{month.month:02}"
 
 
 async def _take_turn(connection: AsyncConnection) -> None:

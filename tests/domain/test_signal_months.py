@@ -131,6 +131,14 @@ async def test_a_signal_of_any_month_has_a_home_and_gets_its_months_partition(co
     assert {months.later(months.month_of(START), ahead) for ahead in range(signals.AHEAD + 1)} <= set(housed)
 
 
+async def test_a_month_of_an_early_year_is_one_like_any_other(company: Company) -> None:
+    early = datetime(987, 3, 4, tzinfo=UTC)
+    await company.record(company.fact("古", early))
+    assert await signals.ensure_months(company.database) == ([] if company.database.embedded else ["0987-03"])
+    assert await signals.remove_old_months(company.database, 24) == 1
+    assert await company.keys() == []
+
+
 async def test_two_that_make_months_make_them_once(company: Company) -> None:
     await company.record(company.fact("甲", OLD))
     made = await asyncio.gather(*(signals.ensure_months(company.database) for _ in range(3)))
