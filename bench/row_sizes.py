@@ -22,7 +22,7 @@ from bench.load import Connection, Home, Load, Server
 from bench.peer import free_port
 from bench.postgres import Cluster, cluster
 
-LARGE = ("signals", "audit_events", "activities", "search_texts")
+LARGE = ("signals", "signal_keys", "audit_events", "activities", "search_texts")
 SMALLER = (
     "outbox_events", "accounts", "contacts", "contact_points", "leads", "opportunities", "stage_transitions", "consent_grants",
     "person_keys", "generations", "generation_sections", "generation_checks", "generation_figures", "citations", "retrievals",
@@ -113,13 +113,18 @@ class Sizes:
 
     def _values(self, table: str) -> Iterator[str]:
         """What stands in each column of a new row: its own where a unique index asks for that, else as in the row it is made from."""
-        own = {index.split(",")[-1] for (index,) in self.ask(UNIQUE.format(table=table))}
+        kinds = dict(self._columns(table))
+        # Not the instant, by which a row only finds its partition.
+        own = {
+            [name for name in index.split(",") if kinds[name] != INSTANT][-1]
+            for (index,) in self.ask(UNIQUE.format(table=table))
+        }
         for name, kind in self._columns(table):
             if name in own:
                 yield OWN.get(kind, f"row.{name} || '-' || n")
             elif kind == "uuid":
                 yield f"CASE WHEN row.{name} IS NOT NULL THEN md5('{name}' || (n::bigint * 7919 % ({self._parents})))::uuid END"
-            elif kind == "timestamp with time zone":
+            elif kind == INSTANT:
                 yield f"CASE WHEN row.{name} IS NOT NULL THEN (SELECT max({name}) FROM template) + n * interval '1 ms' END"
             else:
                 yield f"row.{name}"
@@ -139,6 +144,7 @@ class Sizes:
         return {name: int(size) for name, size in self.ask(INDEXES.format(leaves=LEAVES.format(table=table)))}
 
 
+INSTANT = "timestamp with time zone"
 UNIQUE = """SELECT string_agg(attname, ',' ORDER BY place) FROM pg_index, unnest(indkey) WITH ORDINALITY AS key(number, place)
 JOIN pg_attribute ON attnum = number WHERE attrelid = indrelid AND indrelid = '{table}'::regclass AND indisunique GROUP BY indexrelid"""
 LEAVES = """(SELECT relid FROM pg_partition_tree('{table}') WHERE isleaf UNION SELECT oid FROM pg_class
@@ -213,7 +219,7 @@ def served(home: Home, ask: Callable[[int], Coroutine[Any, Any, T]]) -> T:
         running.stop()
 
 
-def measure(folder: Path, rows: int) -> tuple[list[Measured], dict[str, float], dict[str, float]]:
+def measure(folder: Path, rows: int, only: list[str]) -> tuple[list[Measured], dict[str, float], dict[str, float]]:
     """Every table's measure, the log's bytes a write, and the bytes of the ledger's events."""
     with cluster(folder / "data") as server:
         server.create("sizes")
@@ -227,6 +233,8 @@ def measure(folder: Path, rows: int) -> tuple[list[Measured], dict[str, float], 
         served(home, lambda port: draft(port, token))
         found = []
         for table, count in [(name, rows) for name in LARGE] + [(name, rows // 10) for name in SMALLER]:
+            if only and table not in only:
+                continue
             log.print(f"{table}: {count:,} rows")
             one = sizes.multiply(table, count)
             if one is not None:
@@ -265,13 +273,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows added to each large table; a tenth to others")
+    parser.add_argument("--only", nargs="*", default=[], metavar="TABLE", help="these tables alone")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sortie-sizes-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
         # PostgreSQL runs as a user of its own where this is root.
         folder.chmod(0o755)
-        found, logged, events = measure(folder, options.rows)
+        found, logged, events = measure(folder, options.rows, options.only)
     tell(found, logged, events)
     if options.json:
         kept = {"tables": [asdict(one) for one in found], "log": logged, "events": events}
