@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from demo import load as load_demo
+from domain import measures
 from domain.accounts import Account, Contact
 from domain.activities import Activity
 from domain.deals import Opportunity, Stage
@@ -59,6 +60,7 @@ async def company(shared_database: Database) -> AsyncIterator[Database]:
     try:
         await load_demo(shared_database, progress=lambda _done, _total: None)
         await add_brands(shared_database)
+        await measures.refresh(shared_database)
         yield shared_database
     finally:
         await remove_data(shared_database)
