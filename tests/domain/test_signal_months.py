@@ -134,7 +134,8 @@ async def test_a_signal_of_any_month_has_a_home_and_gets_its_months_partition(co
 async def test_a_month_of_an_early_year_is_one_like_any_other(company: Company) -> None:
     early = datetime(987, 3, 4, tzinfo=UTC)
     await company.record(company.fact("古", early))
-    assert await signals.ensure_months(company.database) == ([] if company.database.embedded else ["0987-03"])
+    made = await signals.ensure_months(company.database)
+    assert ("0987-03" in made) is not company.database.embedded
     assert await signals.remove_old_months(company.database, 24) == 1
     assert await company.keys() == []
 
