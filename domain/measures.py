@@ -28,7 +28,7 @@ class Measure(StrEnum):
     LEADS_OVERDUE = "LEADS_OVERDUE"
 
 
-_FIELDS = frozenset({"territory", "stage", "amount"})
+_FIELDS = frozenset({"territory", "stage", "amount", "window_from"})
 
 
 class MeasureSnapshot(Base):

@@ -47,6 +47,8 @@ async def test_figures_are_those_of_the_records(company: Company, ask: Ask) -> N
     )
     assert proposal["amount"] == {"amount": "400000.00", "currency": "CNY"}
     assert (proposal["label"], proposal["windowFrom"], proposal["isCurrent"]) == ("进行中的商机", None, True)
+    captured = next(one for one in found if one["measure"] == "LEADS_CAPTURED")
+    assert captured["windowFrom"] == "2026-03-01T00:00:00.000000Z"
     english = await figures(ask, "min", Language.EN, measure="LEADS_OVERDUE")
     assert [one["label"] for one in english] == ["Leads that were escalated"]
 
