@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.kernel import Access, Base, Everyone, Language, Matching, Owned, Record, Role, Sight, Through
+from domain.kernel import Access, Addressed, Base, Everyone, Language, Matching, Owned, Record, Role, Sight, Through
 
 
 class KnowledgeKind(StrEnum):
@@ -50,8 +50,40 @@ ITEM_FIELDS = frozenset(
         "competitors",
     }
 )
+KEEPING = frozenset({"draft", "versions", "history", "audience", "review_at", "reminded_at"})
+"""What those who keep the knowledge see besides."""
 CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
+IN_THE_FIELD = (Role.REP, Role.MANAGER, Role.CSM)
+"""Who works in territories; everybody else works everywhere."""
 FOUND = (KnowledgeState.PUBLISHED,)
+
+
+class ReviewStep(StrEnum):
+    """What was done to a version on its way."""
+
+    DRAFTED = "DRAFTED"
+    SUBMITTED = "SUBMITTED"
+    COMMENTED = "COMMENTED"
+    CHANGES_REQUESTED = "CHANGES_REQUESTED"
+    PUBLISHED = "PUBLISHED"
+    SUSPENDED = "SUSPENDED"
+    RESUMED = "RESUMED"
+    RETIRED = "RETIRED"
+
+
+class ProposalState(StrEnum):
+    """What became of a proposal."""
+
+    OPEN = "OPEN"
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+
+
+def _found(role: Role) -> Addressed:
+    """What is in use and addressed to those of a role."""
+    return Addressed(
+        "KnowledgeAudience", "item_id", role, Matching("state", FOUND), everywhere=role not in IN_THE_FIELD
+    )
 
 
 class KnowledgeItem(Record):
@@ -62,8 +94,8 @@ class KnowledgeItem(Record):
 
     __tablename__ = "knowledge_items"
     __access__ = Access(
-        {role: Sight(Matching("state", FOUND) | Owned(), ITEM_FIELDS) for role in Role if role not in CURATING}
-        | {role: Sight(Everyone(), ITEM_FIELDS | {"draft"}) for role in CURATING}
+        {role: Sight(_found(role) | Owned(), ITEM_FIELDS) for role in Role if role not in CURATING}
+        | {role: Sight(Everyone(), ITEM_FIELDS | KEEPING) for role in CURATING}
     )
 
     kind: Mapped[KnowledgeKind]
@@ -80,6 +112,8 @@ class KnowledgeItem(Record):
     regions: Mapped[list[str]]
     effective_from: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
+    review_at: Mapped[datetime | None]
+    reminded_at: Mapped[datetime | None]
     source: Mapped[str | None]
     licence: Mapped[str | None]
     external_source: Mapped[str | None]
@@ -114,7 +148,84 @@ class KnowledgeVersion(Base):
     created_at: Mapped[datetime]
     import_batch_id: Mapped[UUID | None]
 
+    changes_requested_at: Mapped[datetime | None]
+
     __table_args__ = (UniqueConstraint("item_id", "number"),)
+
+
+class KnowledgePeriod(Base):
+    """A time in which one version of an entry was in use: what one saw at an instant is the version of that instant's period."""
+
+    __tablename__ = "knowledge_periods"
+    __aggregate__ = ("KnowledgeItem", "item_id")
+    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem")) for role in Role})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
+    version_number: Mapped[int]
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    effective_from: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_knowledge_periods_item", "item_id", "begun_at"),)
+
+
+class KnowledgeAudience(Base):
+    """Whom an entry is addressed to: a role, a territory with all below it, a brand; what is left open holds for all."""
+
+    __tablename__ = "knowledge_audiences"
+    __aggregate__ = ("KnowledgeItem", "item_id")
+    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem")) for role in CURATING})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"), index=True)
+    role: Mapped[Role | None]
+    territory_id: Mapped[UUID | None]
+    brand_id: Mapped[UUID | None]
+
+
+class KnowledgeReview(Base):
+    """One step of a version's way, by whom and with what words; it never changes."""
+
+    __tablename__ = "knowledge_reviews"
+    __aggregate__ = ("KnowledgeItem", "item_id")
+    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem")) for role in CURATING})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
+    version_number: Mapped[int]
+    step: Mapped[ReviewStep]
+    by_id: Mapped[UUID | None]
+    at: Mapped[datetime]
+    comment: Mapped[str | None]
+
+    __table_args__ = (Index("ix_knowledge_reviews_item", "item_id", "at", "id"),)
+
+
+class KnowledgeProposal(Record):
+    """What somebody who does not keep the knowledge would have in it: a new entry, or other words for one that is there."""
+
+    __tablename__ = "knowledge_proposals"
+    __access__ = Access(
+        {role: Sight(Owned(), frozenset({"decision"})) for role in Role if role not in CURATING}
+        | {role: Sight(Everyone(), frozenset({"decision"})) for role in CURATING}
+    )
+
+    item_id: Mapped[UUID | None] = mapped_column(ForeignKey("knowledge_items.id"))
+    kind: Mapped[KnowledgeKind]
+    language: Mapped[Language]
+    title: Mapped[str]
+    body: Mapped[str]
+    reason: Mapped[str | None]
+    owner_id: Mapped[UUID | None] = mapped_column(index=True)
+    state: Mapped[ProposalState]
+    decided_by_id: Mapped[UUID | None]
+    decided_at: Mapped[datetime | None]
+    decision: Mapped[str | None]
+    became_id: Mapped[UUID | None] = mapped_column(ForeignKey("knowledge_items.id"))
+
+    __table_args__ = (Index("ix_knowledge_proposals_state", "state", "created_at"),)
 
 
 class Passage(Base):

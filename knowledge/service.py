@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,13 +15,26 @@ from knowledge.model import (
     CURATING,
     KnowledgeItem,
     KnowledgeKind,
+    KnowledgePeriod,
+    KnowledgeReview,
     KnowledgeState,
     KnowledgeVersion,
     Passage,
     Publication,
+    ReviewStep,
 )
 
 TITLE_LENGTH, BODY_LENGTH, FACET_COUNT = 300, 200_000, 50
+DATES = ("expires_at", "effective_from", "review_at")
+LOOKED_AT_AGAIN = {
+    KnowledgeKind.BATTLECARD: timedelta(days=90),
+    KnowledgeKind.CASE_STUDY: timedelta(days=365),
+    KnowledgeKind.PLAYBOOK: timedelta(days=365),
+    KnowledgeKind.POLICY: timedelta(days=365),
+    KnowledgeKind.MEDIA: timedelta(days=365),
+}
+"""After how long an entry of a kind is looked at again, where nobody says when; the others after half a year."""
+HALF_A_YEAR = timedelta(days=182)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,7 @@ class Content:
     facets: Facets = Facets()
     expires_at: datetime | None = None
     effective_from: datetime | None = None
+    review_at: datetime | None = None
 
     def checked(self) -> "Content":
         """The content itself, if it can be kept.
@@ -74,11 +88,13 @@ class Content:
                     ),
                     (name,),
                 )
+        if self.effective_from and self.expires_at and self.effective_from >= self.expires_at:
+            raise Invalid(Text("生效时间须早于失效时间", "an entry takes effect before it expires"), ("effectiveFrom",))
         return self
 
     def stored_facets(self) -> dict[str, Any]:
         """Facets and dates as a version keeps them."""
-        dates = {"expires_at": self.expires_at, "effective_from": self.effective_from}
+        dates = {name: getattr(self, name) for name in DATES}
         return self.facets.lists() | {name: value.isoformat() if value else None for name, value in dates.items()}
 
 
@@ -104,7 +120,7 @@ async def draft(
 
     Raises Forbidden for people who do not curate, Invalid for content that cannot be kept.
     """
-    _may_curate(uow)
+    may_curate(uow)
     content.checked()
     item = KnowledgeItem(
         id=uow.new_id(), kind=kind, language=language, state=KnowledgeState.DRAFT, owner_id=owner_id or uow.actor.user_id, draft_number=1, source=source, licence=licence,
@@ -112,6 +128,7 @@ async def draft(
     )  # fmt: skip
     uow.session.add(item)
     uow.session.add(_version(uow, item, 1, content))
+    step(uow, item, 1, ReviewStep.DRAFTED)
     uow.note("knowledge.drafted", item, {"number": 1})
     await uow.session.flush()
     return item
@@ -124,11 +141,11 @@ async def revise(
 
     `change` holds the fields to change: title, body, expires_at, and any facet.
     """
-    _may_curate(uow)
+    may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
     if item.state is KnowledgeState.RETIRED:
         raise Conflict(Text("该条目已下架，不能修改", "the entry is retired and cannot be revised"), ("id",))
-    current = await _current(uow, item)
+    current = await current_version(uow, item)
     content = changed(stored_content(current), change).checked()
     if item.draft_number is not None:
         current.title, current.body, current.facets, current.author_id = (
@@ -137,7 +154,7 @@ async def revise(
             content.stored_facets(),
             uow.actor.user_id,
         )
-        current.state = KnowledgeState.DRAFT
+        current.state, current.changes_requested_at = KnowledgeState.DRAFT, None
         number = current.number
     else:
         last = (
@@ -148,10 +165,11 @@ async def revise(
         number = last + 1
         uow.session.add(_version(uow, item, number, content))
         item.draft_number = number
+        step(uow, item, number, ReviewStep.DRAFTED)
     if item.published_number is None:
         _carry(item, content)
         item.state = KnowledgeState.DRAFT
-    _touch(uow, item)
+    touch(uow, item)
     uow.note("knowledge.revised", item, {"number": number})
     await uow.session.flush()
     return item
@@ -161,15 +179,16 @@ async def submit(
     uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
 ) -> KnowledgeItem:
     """Hand a draft to review."""
-    _may_curate(uow)
+    may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
-    version = await _draft_of(uow, item)
+    version = await draft_of(uow, item)
     if version.state is not KnowledgeState.DRAFT:
         raise Conflict(Text("草稿已在审核中", "the draft is in review already"), ("id",))
-    version.state, version.submitted_at = KnowledgeState.IN_REVIEW, uow.now
+    version.state, version.submitted_at, version.changes_requested_at = KnowledgeState.IN_REVIEW, uow.now, None
     if item.published_number is None:
         item.state = KnowledgeState.IN_REVIEW
-    _touch(uow, item)
+    touch(uow, item)
+    step(uow, item, version.number, ReviewStep.SUBMITTED, comment)
     uow.note("knowledge.submitted", item, {"number": version.number, "comment": comment})
     await uow.session.flush()
     return item
@@ -182,9 +201,9 @@ async def publish(
 
     Raises Forbidden when its author alone would publish it, Conflict when nothing is in review.
     """
-    _may_curate(uow)
+    may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
-    version = await _draft_of(uow, item)
+    version = await draft_of(uow, item)
     if version.state is not KnowledgeState.IN_REVIEW:
         raise Conflict(Text("须先提交审核才能发布", "a draft is submitted for review before it is published"), ("id",))
     if not uow.actor.unrestricted and version.author_id == uow.actor.user_id:
@@ -193,13 +212,16 @@ async def publish(
             ("id",),
         )
     if item.published_number is not None:
-        (await _numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
+        (await numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
     version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id
     content = stored_content(version)
     item.state, item.published_number, item.draft_number = KnowledgeState.PUBLISHED, version.number, None
     _carry(item, content)
-    _touch(uow, item)
-    await _index(uow, item, version.number, content)
+    touch(uow, item)
+    item.review_at = content.review_at or uow.now + LOOKED_AT_AGAIN.get(item.kind, HALF_A_YEAR)
+    item.reminded_at = None
+    await begin_use(uow, item, content)
+    step(uow, item, version.number, ReviewStep.PUBLISHED, comment)
     uow.note("knowledge.published", item, {"number": version.number, "comment": comment})
     await uow.session.flush()
     return item
@@ -209,18 +231,17 @@ async def retire(
     uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
 ) -> KnowledgeItem:
     """Take an entry out of use; from this commit on it cannot be found, and what cited it still shows it."""
-    _may_curate(uow)
+    may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
     if item.state is KnowledgeState.RETIRED:
         raise Conflict(Text("该条目已下架", "the entry is retired already"), ("id",))
     for number in (item.published_number, item.draft_number):
         if number is not None:
-            (await _numbered(uow, item, number)).state = KnowledgeState.RETIRED
+            (await numbered(uow, item, number)).state = KnowledgeState.RETIRED
     item.state = KnowledgeState.RETIRED
-    _touch(uow, item)
-    await uow.session.execute(delete(Passage).where(Passage.item_id == item.id))
-    await _count(uow, 0)
-    uow.emit(KnowledgeChanged(item.id))
+    touch(uow, item)
+    await end_use(uow, item)
+    step(uow, item, item.published_number or item.draft_number or 1, ReviewStep.RETIRED, comment)
     uow.note("knowledge.retired", item, {"comment": comment})
     await uow.session.flush()
     return item
@@ -253,7 +274,8 @@ async def imported_rows(
     entries = [
         {
             "id": item_id, "kind": item.kind, "language": item.language, "state": KnowledgeState.PUBLISHED, "owner_id": None, "published_number": 1, "draft_number": None,
-            "effective_from": content.effective_from, "expires_at": content.expires_at, "source": item.source, "licence": item.licence,
+            "effective_from": content.effective_from, "expires_at": content.expires_at, "source": item.source,
+            "review_at": content.review_at or uow.now + LOOKED_AT_AGAIN.get(item.kind, HALF_A_YEAR), "licence": item.licence,
             "external_source": external_source, "external_id": item.external_id, **content.facets.lists(),
         }
         for item_id, item, content in fresh
@@ -266,7 +288,14 @@ async def imported_rows(
         }
         for item_id, _, content in fresh
     ]  # fmt: skip
-    return {KnowledgeItem: entries, KnowledgeVersion: versions}
+    periods = [
+        {
+            "id": uow.new_id(), "item_id": item_id, "version_number": 1, "begun_at": uow.now, "ended_at": None,
+            "effective_from": content.effective_from, "expires_at": content.expires_at,
+        }
+        for item_id, _, content in fresh
+    ]  # fmt: skip
+    return {KnowledgeItem: entries, KnowledgeVersion: versions, KnowledgePeriod: periods}
 
 
 async def index_imported(uow: UnitOfWork, versions: Sequence[dict[str, Any]]) -> None:
@@ -281,7 +310,7 @@ async def index_imported(uow: UnitOfWork, versions: Sequence[dict[str, Any]]) ->
 def changed(content: Content, change: dict[str, Any]) -> Content:
     """Content with some of its fields changed."""
     facets = {name: tuple(change[name]) for name in content.facets.lists() if change.get(name) is not None}
-    plain = {name: change[name] for name in ("title", "body", "expires_at") if change.get(name) is not None}
+    plain = {name: change[name] for name in ("title", "body", *DATES) if change.get(name) is not None}
     return replace(content, facets=replace(content.facets, **facets), **plain)
 
 
@@ -289,14 +318,12 @@ def stored_content(version: KnowledgeVersion) -> Content:
     """What a stored version says."""
     kept = version.facets
     facets = Facets(**{field.name: tuple(kept.get(field.name, ())) for field in fields(Facets)})
-    dates = {
-        name: datetime.fromisoformat(kept[name]) if kept.get(name) else None
-        for name in ("expires_at", "effective_from")
-    }
+    dates = {name: datetime.fromisoformat(kept[name]) if kept.get(name) else None for name in DATES}
     return Content(version.title, version.body, facets, **dates)
 
 
-def _may_curate(uow: UnitOfWork) -> None:
+def may_curate(uow: UnitOfWork) -> None:
+    """Raise Forbidden for people who do not curate."""
     if not uow.actor.has(*CURATING):
         raise Forbidden(
             Text("只有知识运营、法务或管理员可以维护知识", "only curators, legal and administrators keep the knowledge")
@@ -310,19 +337,25 @@ def _version(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content
     )  # fmt: skip
 
 
-async def _numbered(uow: UnitOfWork, item: KnowledgeItem, number: int) -> KnowledgeVersion:
+async def numbered(uow: UnitOfWork, item: KnowledgeItem, number: int) -> KnowledgeVersion:
+    """A version that is known to be there."""
     same = (KnowledgeVersion.item_id == item.id) & (KnowledgeVersion.number == number)
     return (await uow.session.execute(select(KnowledgeVersion).where(same))).scalar_one()
 
 
-async def _current(uow: UnitOfWork, item: KnowledgeItem) -> KnowledgeVersion:
-    return await _numbered(uow, item, item.draft_number or item.published_number or 1)
+async def current_version(uow: UnitOfWork, item: KnowledgeItem) -> KnowledgeVersion:
+    """The draft, else the version in use."""
+    return await numbered(uow, item, item.draft_number or item.published_number or 1)
 
 
-async def _draft_of(uow: UnitOfWork, item: KnowledgeItem) -> KnowledgeVersion:
+async def draft_of(uow: UnitOfWork, item: KnowledgeItem) -> KnowledgeVersion:
+    """The pending version.
+
+    Raises Conflict where there is none.
+    """
     if item.draft_number is None or item.state is KnowledgeState.RETIRED:
         raise Conflict(Text("该条目没有草稿", "the entry has no draft"), ("id",))
-    return await _numbered(uow, item, item.draft_number)
+    return await numbered(uow, item, item.draft_number)
 
 
 def _carry(item: KnowledgeItem, content: Content) -> None:
@@ -331,17 +364,55 @@ def _carry(item: KnowledgeItem, content: Content) -> None:
     item.expires_at, item.effective_from = content.expires_at, content.effective_from
 
 
-def _touch(uow: UnitOfWork, item: KnowledgeItem) -> None:
+def touch(uow: UnitOfWork, item: KnowledgeItem) -> None:
     """Have the item's version grow even where only its draft changed, and within one instant."""
     item.updated_at = uow.now
     flag_modified(item, "updated_at")
 
 
-async def _index(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> None:
+async def begin_use(uow: UnitOfWork, item: KnowledgeItem, content: Content) -> None:
+    """Have the published version found from this commit on, and no other one."""
+    number = item.published_number or 1
     await uow.session.flush()
     await uow.session.execute(delete(Passage).where(Passage.item_id == item.id))
+    await _end_period(uow, item)
+    uow.session.add(
+        KnowledgePeriod(
+            id=uow.new_id(), item_id=item.id, version_number=number, begun_at=uow.now, effective_from=content.effective_from, expires_at=content.expires_at,
+        )
+    )  # fmt: skip
     await _store_passages(uow, _passages(item.id, number, content))
     uow.emit(KnowledgeChanged(item.id))
+
+
+async def end_use(uow: UnitOfWork, item: KnowledgeItem) -> None:
+    """Have no version found from this commit on."""
+    await uow.session.flush()
+    await uow.session.execute(delete(Passage).where(Passage.item_id == item.id))
+    await _end_period(uow, item)
+    await _count(uow, 0)
+    uow.emit(KnowledgeChanged(item.id))
+
+
+async def _end_period(uow: UnitOfWork, item: KnowledgeItem) -> None:
+    running = (KnowledgePeriod.item_id == item.id) & KnowledgePeriod.ended_at.is_(None)
+    for period in (await uow.session.execute(select(KnowledgePeriod).where(running))).scalars():
+        period.ended_at = uow.now
+
+
+def step(uow: UnitOfWork, item: KnowledgeItem, number: int, step: ReviewStep, comment: str | None = None) -> None:
+    """Keep what was done to a version, by whom and with what words."""
+    uow.session.add(
+        KnowledgeReview(
+            id=uow.new_id(),
+            item_id=item.id,
+            version_number=number,
+            step=step,
+            by_id=uow.actor.user_id,
+            at=uow.now,
+            comment=comment,
+        )
+    )
 
 
 def _passages(item_id: UUID, number: int, content: Content) -> list[dict[str, Any]]:

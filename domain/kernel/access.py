@@ -251,6 +251,37 @@ class Matching(_Combinable):
 
 
 @dataclass(frozen=True)
+class Addressed(_Combinable):
+    """Rows that `rule` admits and that are addressed to a role in the reach's territories and brands, or to nobody in particular.
+
+    A row of the audience names role, territory or brand; what it leaves open holds for all. Who works `everywhere` is in
+    every territory.
+    """
+
+    audience: str
+    column: str
+    role: Role
+    rule: Rule = field(default_factory=Everyone)
+    everywhere: bool = False
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Look the audience up."""
+        named, fits = (_beside(entity(self.audience)) for _ in range(2))
+        columns = fits.c
+        place: ColumnElement[bool] = columns.territory_id.is_(None)
+        if reach.territory_ids:
+            place = or_(place, among(columns.territory_id, reach.territory_ids))
+        parts = [or_(columns.role.is_(None), columns.role == self.role)]
+        parts += [] if self.everywhere else [place]
+        parts += [or_(columns.brand_id.is_(None), among(columns.brand_id, reach.brand_ids))] if reach.brand_ids else []
+        nobody = ~leads(table, table.c.id, named.c[self.column], true())
+        return and_(
+            self.rule.clause(table, reach, actor),
+            or_(nobody, leads(table, table.c.id, columns[self.column], and_(*parts))),
+        )
+
+
+@dataclass(frozen=True)
 class Sight:
     """What one role has of a class: which rows, and which of the fields that may be withheld."""
 
