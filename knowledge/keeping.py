@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import or_, select
 
 from domain.kernel import SYSTEM, Conflict, Database, Event, Forbidden, Invalid, Language, Role, Text, UnitOfWork, load
 from knowledge.model import (
@@ -134,7 +134,10 @@ async def address(
     if len(audience) > AUDIENCES or Audience() in audience:
         zh = f"受众最多 {AUDIENCES} 个，每个至少指定角色、区域或品牌之一"
         raise Invalid(Text(zh, f"an audience names a role, a territory or a brand; {AUDIENCES} at most"), ("audience",))
-    await uow.session.execute(delete(KnowledgeAudience).where(KnowledgeAudience.item_id == item.id))
+    before = select(KnowledgeAudience).where(KnowledgeAudience.item_id == item.id)
+    for one in (await uow.session.execute(before)).scalars():
+        await uow.session.delete(one)
+    await uow.session.flush()
     uow.session.add_all(
         KnowledgeAudience(
             id=uow.new_id(), item_id=item.id, role=one.role, territory_id=one.territory_id, brand_id=one.brand_id
