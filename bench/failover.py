@@ -280,6 +280,8 @@ COUNTS = {
     "timers, fired": "SELECT count(*) FROM leads WHERE source = '切换' AND reminded_at IS NOT NULL",
     "timers, ledger": """SELECT count(*) FROM audit_events JOIN leads ON leads.id = audit_events.subject_id
         WHERE action = 'lead.reminded' AND source = '切换'""",
+    "jobs, ended otherwise than done": """SELECT count(*) FROM jobs.workflow_status
+        WHERE status NOT IN ('SUCCESS', 'DELAYED', 'ENQUEUED', 'PENDING')""",
     "drafts": "SELECT count(*) FROM generations WHERE client_key LIKE '简报-%'",
     "drafts, keys": "SELECT count(DISTINCT client_key) FROM generations WHERE client_key LIKE '简报-%'",
     "drafts, left open": "SELECT count(*) FROM generations WHERE client_key LIKE '简报-%' AND disposition = 'REQUESTED'",
@@ -299,6 +301,8 @@ def _miscounted(load: Load, counts: dict[str, int]) -> list[str]:
     fired = [counts["timers, fired"], counts["timers, ledger"]]
     if fired != [len(load.leads)] * 2:
         wrong.append(f"timers: {len(load.leads)} leads; timers fired and noted are {fired}")
+    if counts["jobs, ended otherwise than done"]:
+        wrong.append(f"jobs: {counts['jobs, ended otherwise than done']} failed")
     left = sum(disposition == "REQUESTED" for _, disposition in load.drafts.values())
     if left != counts["drafts, left open"]:
         wrong.append(f"drafts: {left} answered as left open, {counts['drafts, left open']} are")
@@ -397,6 +401,9 @@ def main() -> int:
             finally:
                 place.stop()
             asyncio.run(check(place, finding))
+            if finding.wrong:
+                for file in ("worker.log", "server.log"):
+                    log.print(f"{file} ends:", (home.path / file).read_text()[-4_000:], markup=False)
     Console().print(shown(finding))
     for words in finding.wrong:
         log.print(f"[red]{words}[/red]")
