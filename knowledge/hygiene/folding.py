@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from knowledge.hygiene.unseen import UNSEEN
@@ -25,7 +26,7 @@ class Folded:
     """A text's folded form, and for each of its characters where it came from."""
 
     text: str
-    places: array[int]
+    places: Sequence[int]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where a non-empty stretch of the folded text stands in the body."""
@@ -56,7 +57,7 @@ def unleeted(text: str) -> str:
     return text.translate(_LEET)
 
 
-def _drawn_together(letters: list[str], places: array[int]) -> Folded:
+def _drawn_together(letters: list[str], places: Sequence[int]) -> Folded:
     kept: list[str] = []
     at = array("l")
     for stretch in re.finditer(r"[^ \n]|[ \n]+", "".join(letters)):
@@ -67,10 +68,10 @@ def _drawn_together(letters: list[str], places: array[int]) -> Folded:
     return _words_joined(kept, at)
 
 
-def _words_joined(letters: list[str], places: array[int]) -> Folded:
-    """Leaves out single separators between two Chinese characters, three or more times in a row: 忽-略-以-上."""
+def _words_joined(letters: list[str], places: Sequence[int]) -> Folded:
+    """Leaves out spaces between Chinese characters, and other separators three or more times in a row: 忽-略-以-上."""
     text = "".join(letters)
-    drop: set[int] = set()
+    drop = {match.start() for match in _SPACED.finditer(text)}
     for run in _SPREAD.finditer(text):
         drop.update(place for place in range(*run.span()) if letters[place] in _BETWEEN)
     if not drop:
@@ -79,4 +80,5 @@ def _words_joined(letters: list[str], places: array[int]) -> Folded:
     return Folded("".join(letters[place] for place in kept), array("l", (places[place] for place in kept)))
 
 
+_SPACED = re.compile(rf"(?<=[{CJK}]) (?=[{CJK}])")
 _SPREAD = re.compile(rf"[{CJK}](?:[{re.escape(''.join(sorted(_BETWEEN)))}]{{1,2}}[{CJK}]){{3,}}")
