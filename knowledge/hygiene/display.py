@@ -73,6 +73,8 @@ _ATTRIBUTES = {
     "th": {"colspan", "rowspan", "scope"},
 }
 _SCHEMES = {"http", "https", "mailto"}
+_TOLD = {"javascript", "vbscript", "data", "file", "ftp", "blob", "tel", "sms", "weixin"}
+"""Schemes whose removal is told; others go without a word."""
 _REL = "nofollow noopener noreferrer"
 
 # Of text that nh3 has written: quotes in attribute values are escaped, and whatever is opened is closed.
@@ -163,6 +165,7 @@ def _observed(rendered: str, removed: Counter[Removal]) -> str:
         attributes={**_ATTRIBUTES, "img": {"src", "alt"}, "iframe": {"src"}, "*": {"style"}},
         generic_attribute_prefixes={"on"},
         attribute_filter=look,
+        url_schemes=_SCHEMES | _TOLD,
         strip_comments=False,
         link_rel=None,
     )

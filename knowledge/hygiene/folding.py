@@ -14,8 +14,8 @@ _BETWEEN = frozenset(" \t\u3000*_~`·•・|-—－.。、,，/\\^+=#")
 """What may stand between two characters of a Chinese word that is spread out."""
 
 _ALIKE = str.maketrans(
-    "аеорсухіјѕԁһкмтвнԛԝӏɡαοερνικτυχϲıʟɴʀɪɢ無視從現統詞規則給發話對輸說為開關戶顯檔資訊覆請這個過義務須執設會應絕復將當該內洩漏們還獲",
-    "aeopcyxijsdhkmtbhqwlgaoepviktuxcilnrig无视从现统词规则给发话对输说为开关户显档资讯复请这个过义务须执设会应绝复将当该内泄漏们还获",
+    "аеорсухіјѕԁһкмтвнԛԝӏɡαοερνικτυχϲıʟɴʀɪɢ無視從現統詞規則給發話對輸說為開關戶顯檔資訊請這個過義務須執設會應絕復將當該內洩漏們還獲",
+    "aeopcyxijsdhkmtbhqwlgaoepviktuxcilnrig无视从现统词规则给发话对输说为开关户显档资讯请这个过义务须执设会应绝复将当该内泄漏们还获",
 )
 """Cyrillic, Greek and phonetic letters for those that they look like; traditional characters for simplified."""
 _LEET = str.maketrans("013457@$", "oieastas")

@@ -13,7 +13,7 @@ _BEGINS = r"(?:^|[\n。.!?;:,\"'“”「『(\[#>*\-]\s?|请|务必|必须|现�
 _SEND = r"(?:发送?(?:到|给|至|往)|上传(?:到|至|给)?|post ?(?:到|至)|提交(?:到|至|给)|转发(?:到|给|至)|传(?:到|给|至)|外传|外发|推送(?:到|给|至)|拼(?:到|接到|在)|附(?:到|在))"
 _TO = r"(?:https?:|[\w.+-]{1,40}@[\w-]{1,40}\.|[\w-]{1,40}\.(?:com|cn|net|io|org|xyz|top|example)\b|外部|我的服务器|以下(?:网址|地址|邮箱|链接)|下面的?(?:网址|地址|邮箱|链接)|webhook)"
 _SECRETS = r"(?:对话|聊天记录|会话|上下文|客户(?:名单|资料|数据|信息|电话|联系方式|手机号|列表)|(?:全部|所有|每个|每一个)(?:客户|数据|资料|联系人|报价|商机|记录)|底价|成本价|密钥|密码|口令|令牌|提示词|内部资料|通讯录|身份证)"
-_PROMPT = r"(?:系统提示词?|系统指令|系统消息|提示词|初始指令|初始设定|隐藏指令|内部指令|内部规则|开发者消息|你的(?:[^。\n]{0,4})(?:指令|设定|规则|提示|密钥|密码|配置)|system ?prompt|api ?key|api ?密钥|数据库密码|访问令牌|(?:上面|以上|之前)的?(?:指令|规则|提示))"
+_PROMPT = r"(?:系统提示词?|系统指令|系统消息|提示词|初始指令|初始设定|隐藏指令|内部指令|内部规则|开发者消息|你的(?:[^。\n]{0,4})(?:指令|设定|规则|提示|密钥|密码|配置)|system ?prompt|api ?key|api ?密钥|你(?:收到|得到|获得|接到|拿到|被告知|被给予)[^。\n]{0,6}?(?:指令|指示|提示|规则|要求|消息)|数据库密码|访问令牌|(?:上面|以上|之前)的?(?:指令|规则|提示))"
 _SHOW = r"(?:输出|显示|打印|复述|重复|泄露|泄漏|透露|公开|告诉我|告诉用户|给出|展示|列出|说出|翻译|总结|返回|导出|交出|写出|贴出|背出|念出|逐字|原样|提供)"
 
 _EN_DROP = r"(?:ignore|disregard|forget|override|bypass|neglect|overrule|overwrite|(?:do not|don't|never|no longer) (?:follow|obey|comply with|listen to)|stop (?:following|obeying)|set aside|discard|erase|violate|pay no attention to|circumvent|drop)"
@@ -44,7 +44,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 ORDERS: dict[Order, re.Pattern[str]] = {
     Order.OVERRIDE: _any(
         rf"{_DROP}(?:掉|了)?(?:[^。!?;\n]{{0,6}}?)(?:{_EARLIER}|{_EVERY})[^。!?;\n]{{0,8}}?{_RULES}",
-        rf"{_BEGINS}{_DROP}(?:掉|了)?(?:你)?{_EARLIER}[^。!?;\n]{{0,6}}?{_SAID}",
+        rf"{_BEGINS}{_DROP}(?:掉|了)?(?:你)?(?:所有|全部|一切)?{_EARLIER}[^。!?;\n]{{0,6}}?{_SAID}",
         rf"{_BEGINS}{_DROP}(?:掉|了)?(?:你)?(?:{_EVERY})[^。!?;\n]{{0,6}}?(?:来源|训练|身份|教导|被告知|学到)",
         rf"(?:{_EARLIER}|{_EVERY})[^。!?;,\n]{{0,6}}?(?:指令|提示词|指示|规则|设定)[^。!?;\n]{{0,4}}(?:作废|失效|无效|不算|已取消|已废止|不再适用|不再有效|都是错|可以忽略|全部忽略|请忽略)",
         r"(?:新的?|最新的?|更新后?的?|真正的?|实际的?|隐藏的?)(?:系统)?(?:指令|提示词|任务指令)(?:如下|是|:)",
@@ -54,7 +54,7 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         r"(?:系统|管理员|开发者|开发商|openai|anthropic|平台)(?:现)?(?:授权|命令|要求|指示|通知|允许)你",
         r"系统(?:提示词|指令)",
         rf"{_EN_DROP} {_W}{{0,4}}?{_EN_WHICH} {_W}{{0,3}}?{_EN_RULES}\b",
-        rf"(?:ignore|disregard|forget|stop following|pay no attention to|(?:do not|don't) (?:follow|obey)) {_W}{{0,3}}?(?:previous|prior|above|earlier|preceding|your|system) {_W}{{0,2}}?{_EN_SAID}\b",
+        rf"(?<!not )(?<!n't )(?<!never )(?:ignore|disregard|forget|stop following|pay no attention to|(?:do not|don't) (?:follow|obey)) {_W}{{0,3}}?(?:previous|prior|above|earlier|preceding|your|system) {_W}{{0,2}}?{_EN_SAID}\b",
         r"(?:ignore|disregard|forget) (?:about )?(?:everything|anything|all|whatever|what) (?:that )?(?:(?:was |is |you )?(?:above|before|previously|so far|you were told|you know|you have been told|you've been told|written above|said before|were told))",
         rf"(?:previous|prior|above|earlier|original|existing) {_W}{{0,2}}?{_EN_RULES} (?:are|is|were|have been|has been|no longer|do not) ?(?:\w{{1,10}} )?(?:void|revoked|cancel+ed|obsolete|replaced|superseded|invalid|apply|wrong|outdated|overridden)",
         r"\b(?:new|updated|real|actual|true|hidden|secret) (?:system )?(?:instructions?|prompts?|directives?)(?: is| are| for you| follow)? ?:",
@@ -89,6 +89,7 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         r"(?:如果|若|假如|当)你(?:是|作为)(?:一个|一名)?(?:[^。\n]{0,4})(?:ai|人工智能|大模型|语言模型|助手|机器人|程序)",
         r"(?:在)?你的(?:所有|每个|每条|任何|下一个|最终)?(?:回答|回复|答案|输出)(?:的)?(?:中|里|时|末尾|开头|结尾|最后|前面|必须|只能|应当|要|都|一律|以)",
         r"(?:每个|每次|每条|所有|任何)(?:回答|答案|输出|生成的?(?:内容|邮件|话术|回复))(?:的)?(?:中|里|时|末尾|开头|结尾|最后)?[^。\n]{0,6}?(?:加上|附上|插入|写上|带上|拼上|必须|一律|都要|都必须|追加)",
+        r"(?:每个|每次|每条|所有|任何)(?:回答|答案|输出|回复)[^。\n]{0,6}?(?:附上|加上|带上|插入|写上|放上)[^。\n]{0,10}?(?:https?:|链接|网址)",
         r"(?<!不要)(?<!不能)(?<!别)(?<!不)(?:只能?|仅|直接)(?:输出|回答|答复)[“\"'「『:]",
         r"无论[^。\n]{0,4}(?:用户|提问者|使用者|提问的?人|销售|对方|谁|别人)[^。\n]{0,4}(?:问|提问|输入|要求|说)[^。\n]{0,12}?(?:你都|都只|都必须|都要|一律|你只|都回答|都回复|都推荐|都说|你必须)",
         r"(?:不要|别|请勿|不得|禁止|切勿|无需|不必)(?:向|对|告诉|让|跟|提醒)?(?:用户|使用者|提问者|人类|读者|销售)?[^。\n]{0,4}(?:透露|提及|说明|告知|显示|提到|知道|引用|复述|看到|提醒)?[^。\n]{0,4}(?:这条|这段|本条|本段|此条|上述|此|本)(?:指令|指示|提示|命令|消息|规则|内容的存在|任务)",
@@ -100,7 +101,7 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         r"\b(?:if|when|once|while|whenever) (?:you|the ai|the assistant|an? (?:ai|llm|assistant|language model)) (?:read|reads|see|sees|process|processes|retrieve|retrieves|summari[sz]es?|are reading|are processing|cite|quote|ingest|load|index|parse)s? (?:this|the following|these) (?:document|text|passage|entry|message|content|page|note|file|article|paragraph|record|item)s?\b",
         r"\bif you are an? (?:ai|llm|assistant|language model|bot|chatbot|automated)\b",
         r"\b(?:if|when|whenever|no matter what) (?:the |a |any |an )?(?:users?|someone|anyone|human|sales ?person|rep)s? (?:asks?|says?|requests?|types?|enquires|inquires)\b[^.\n]{0,50}\b(?:you (?:must|should|will)|say only|answer only|reply only|always (?:say|answer|reply|recommend)|respond only|only (?:say|reply|answer|respond)|tell them that|your answer)\b",
-        r"\b(?:append|prepend|insert|add|include|attach|embed) (?:[^.\n]{0,50}?) (?:to|in|into|at the (?:end|start|beginning|bottom|top) of) (?:each|every|all|your|any)(?: of)?(?: your)? (?:generated |final )?(?:answers?|repl(?:y|ies)|responses?|outputs?|emails? you)\b",
+        r"\b(?:append|prepend|insert|add|include|attach|embed) (?:[^\n]{0,80}?) (?:to|in|into|at the (?:end|start|beginning|bottom|top) of) (?:each|every|all|your|any)(?: of)?(?: your)? (?:generated |final )?(?:answers?|repl(?:y|ies)|responses?|outputs?|emails? you)\b",
         r"\b(?:respond|reply|answer|output)(?:s|ing)? (?:(?:only|exactly|solely) (?:with|the|in|[\"'“‘])|nothing but|with nothing but|with exactly)",
         r"\b(?:only|always|must) (?:respond|reply|output) (?:with|that|:)",
         r"\b(?:do not|don't|never) (?:mention|reveal|tell|show|disclose|cite|inform|repeat|acknowledge|let)\b[^.\n]{0,25}\b(?:this|these|the) (?:instructions?|prompts?|directives?|commands?|hidden|note to)\b",
