@@ -125,9 +125,7 @@ def displayed(body: str) -> Displayed:
     if rest > 0:
         removed[Removal.REST] += 1
         result += _allowed(_placeholder(Removal.REST, f"{rest:,}"))
-    return Displayed(
-        result, tuple(Removed(kind, WORDS[kind], removed[kind]) for kind in Removal if removed[kind])
-    )
+    return Displayed(result, tuple(Removed(kind, WORDS[kind], removed[kind]) for kind in Removal if removed[kind]))
 
 
 @cache

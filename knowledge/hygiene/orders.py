@@ -61,6 +61,13 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         rf"(?:takes? (?:precedence|priority) over|supersedes?|overrides?) {_W}{{0,4}}?(?:instructions?|prompts?|rules of the system|system message)\b",
         r"end of (?:the )?(?:sources?|documents?|context|data|passages?|retrieved|knowledge)\b[^\n]{0,40}(?:instruction|system|task|you|begin)",
         r"system prompt",
+        r"(?:不要再|不必再|不用再|别再|无须再)(?:管|遵守|理会|听从|遵循|服从|顾)[^。\n]{0,6}?(?:规定|规则|指令|设定|限制|公司)",
+        r"(?:当作|视为|看作|当成|作为)(?:[^。\n]{0,3}?)(?:系统(?:消息|指令|提示)|最高指令)|最高指令|(?:高于|优先于|凌驾于?)系统",
+        r"(?:放弃|停止|中止|取消|中断)(?:当前|现有|手头|现在|你)的?任务|(?:对话|会话|上下文)已?(?:被)?(?:重置|清空)",
+        r"(?<!不能)(?<!不得)(?<!不会)(?<!无法)(?<!禁止)(?<!不可)(?:跳过|绕过|绕开|避开)(?:[^。\n]{0,4}?)(?:权限(?:检查|校验|控制)|系统的?(?:保护|限制|检查)|引用检查|来源检查)",
+        r"(?:关闭|停用|禁用)(?:你的?|所有|一切|全部)+的?(?:过滤|审查|限制|检查|校验|防护)",
+        r"\babandon (?:the |your )?(?:current|present|original) task|\bthe real instructions?\b|\bdisobey\b|\bdo not obey\b|\b(?:obey|comply with|follow) (?:only )?this (?:paragraph|passage|entry|text|note|line)\b",
+        r"\b(?:disable|turn off|switch off|remove|lift) (?:all )?(?:of )?(?:your )?(?:the )?(?:content |safety )?(?:filters|safeguards|guardrails|restrictions)\b|\bskip (?:the |all |any )?(?:citation|safety|source|permission|access) checks?\b",
         r"hul(?:v|u|ü)e (?:yi ?shang|zhi ?qian|suo ?you)",
     ),
     Order.ROLE: _any(
@@ -69,6 +76,9 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         rf"(?<!无论)(?<!不管)(?<!如果)(?<!假设)你(?:就|将|应该|必须|要|需要|不再|其实)?(?:是|扮演|作为|成为|充当|模拟|变成)(?:[^。\n]{{0,8}}?)(?:{_AI}|没有(?:任何)?(?:限制|约束|道德)|不受(?:任何)?(?:限制|约束)|无限制|越狱|黑客|开发者模式|终端)",
         rf"作为(?:一个|一名|一位|一款)?(?:[^。,\n]{{0,4}}?)(?:ai|人工智能|大?语言模型|大模型|聊天机器人|ai助手|智能助手)[,，]?你",
         r"(?:^|[\n。!;:,\"“]\s?)作为(?:一个|一名|一位|一款)?(?:[^。,\n]{0,2}?)(?:ai|人工智能|大?语言模型)(?:助手|模型|语言模型)?[,，。]",
+        r"你的新(?:身份|任务|角色|名字|目标|职责)|我是你的(?:开发者|管理员|主人|创造者|上级|设计者)|你(?:只|只能|只需|必须)听(?:我|本)",
+        r"角色扮演[:,]?[^。\n]{0,4}?你(?:叫|是|扮演)|你是一[台个名款种]?(?:没有|无|不受)(?:任何)?(?:审查|限制|约束|监管)",
+        r"\bi am your (?:developer|administrator|creator|owner|master|programmer)\b|\b(?:unfiltered|uncensored|jailbroken) (?:model|ai|assistant)|\bgame (?:in which|where) you (?:are|play)\b",
         r"(?:进入|开启|启用|切换到?|激活|打开)[^。\n]{0,6}(?:开发者|越狱|上帝|无限制|不受限|dan|自由|无审查|无约束)模式",
         r"(?:扮演|假装|模拟|假扮)(?:你)?(?:是|成|为)?(?:[^。\n]{0,6})(?:没有限制|不受限制|不受约束|无限制|无道德|dan|黑客|竞争对手的)",
         r"(?:解除|取消|关闭|去除|突破|绕过)(?:你的?|所有|一切|全部|任何)?(?:[^。\n]{0,3})(?:安全限制|内容限制|审查|安全过滤|道德约束|道德限制|安全机制|伦理限制|安全检查|审核机制)",
@@ -87,6 +97,10 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         rf"(?:ai|人工智能|智能|本)?(?:助手|大模型|语言模型|聊天机器人|智能体)(?:们)?[,:]? ?(?:请(?:注意|务必|不要|忽略|立即|直接|在|把|将|勿|你)|必须|务必|不得|一律|注意|你必须|你要|你应)",
         rf"(?:读到|看到|处理|检索到|引用|读取|加载|解析|摘要|总结)(?:本|这|此|该)(?:一)?(?:段|条|篇|份|文|文档|资料|内容|知识|记录)[^。\n]{{0,10}}?(?:助手|{_AI}|请你|你必须|你要|你应|必须|务必|立即|请立即|请直接|请忽略)",
         r"(?:如果|若|假如|当)你(?:是|作为)(?:一个|一名)?(?:[^。\n]{0,4})(?:ai|人工智能|大模型|语言模型|助手|机器人|程序)",
+        r"(?:仅|只)供(?:[^。\n]{0,4}?)(?:ai|人工智能|助手|模型|机器人)|(?:任何|所有|各个?|一切)(?:读到[^。\n]{0,6})?(?:ai|助手|语言模型|大模型|模型)(?:[^。\n]{0,3}?)(?:必须|须|都须|都要|一律)",
+        r"(?:模型|助手|ai)(?:必须|须|应当|应|要)按(?:照)?(?:本|此|这)(?:文|段|条)",
+        r"(?:不要|别|不用|不必)(?:出现|写|标注?|带|加)(?:上|任何)?(?:出处|来源|引用)(?:编号|标记|号)?",
+        r"\b(?:any|every|all) (?:ai |language )?(?:models?|ai|assistants?|llms?) (?:reading|that reads?|processing|who reads?)\b|\bwhoever summari[sz]es\b|\b(?:begin|start|end) your (?:answer|reply|response|output) with\b",
         r"(?:在)?你的(?:所有|每个|每条|任何|下一个|最终)?(?:回答|回复|答案|输出)(?:的)?(?:中|里|时|末尾|开头|结尾|最后|前面|必须|只能|应当|要|都|一律|以)",
         r"(?:每个|每次|每条|所有|任何)(?:回答|答案|输出|生成的?(?:内容|邮件|话术|回复))(?:的)?(?:中|里|时|末尾|开头|结尾|最后)?[^。\n]{0,6}?(?:加上|附上|插入|写上|带上|拼上|必须|一律|都要|都必须|追加)",
         r"(?:每个|每次|每条|所有|任何)(?:回答|答案|输出|回复)[^。\n]{0,6}?(?:附上|加上|带上|插入|写上|放上)[^。\n]{0,10}?(?:https?:|链接|网址)",
@@ -118,6 +132,8 @@ ORDERS: dict[Order, re.Pattern[str]] = {
         rf"{_SEND}[^。\n]{{0,6}}?{_TO}[^。\n]{{0,30}}?{_SECRETS}",
         rf"(?:向|往|访问|请求|打开|调用)[^。\n]{{0,6}}?https?:[^。\n]{{0,60}}?(?:发送|提交|上传|附上|带上|传入|post)[^。\n]{{0,12}}?{_SECRETS}",
         rf"(?:告诉|列出|输出|显示|给出|导出|泄露|透露|写出)[^。\n]{{0,6}}?(?:其他|别的|其它|另一(?:家|个)|所有|全部)客户[^。\n]{{0,8}}?(?:报价|底价|价格|成本|电话|手机号|联系方式|身份证|名单|合同)",
+        r"(?:悄悄|偷偷|暗中|暗地里|不声不响)地?(?:[^。\n]{0,8}?)(?:告诉|加入?|插入|附上|发送|写入|放入|传|塞)",
+        r"\b(?:silently|secretly|quietly|covertly) (?:include|add|send|append|insert|attach|tell|forward|embed)\b|\b(?:initial|full|original|entire) prompt\b|\bleak the\b",
         r"(?:你能看到的|你知道的|你掌握的|你记得的|你的上下文(?:中|里))[^。\n]{0,10}(?:全部|所有|客户|数据|报价|内容|底价|资料|电话)",
         rf"\b{_EN_SHOW} (?:[\w',-]{{1,20}} ){{0,5}}?{_EN_PROMPT}\b",
         rf"\b(?:send|post|forward|upload|exfiltrate|transmit|leak|email|submit|report) (?:[\w',-]{{1,20}} ){{0,6}}?{_EN_SECRETS}(?: [\w',-]{{1,20}}){{0,8}}? (?:to|at|via|into) (?:[\w'-]{{1,15}} ){{0,3}}?(?:https?:|[\w.+-]{{1,40}}@|webhook|attacker|this (?:url|address|server|link)|the following (?:url|address|server|link|email)|[\w-]{{1,30}}\.(?:com|net|io|org|example|xyz))",
@@ -146,7 +162,9 @@ ORDERS: dict[Order, re.Pattern[str]] = {
 }
 """For each kind of order the pattern that finds it."""
 
-SPEAKER = re.compile(r"^[ \t>*#-]{0,8}(?:system|assistant|系统指令|系统提示词)[ \t]{0,4}\*{0,2}[:：]", re.IGNORECASE | re.MULTILINE)
+SPEAKER = re.compile(
+    r"^[ \t>*#-]{0,8}(?:system|assistant|系统指令|系统提示词)[ \t]{0,4}\*{0,2}[:：]", re.IGNORECASE | re.MULTILINE
+)
 """A line that speaks as a turn of a conversation with the assistant."""
 
 

@@ -79,9 +79,15 @@ _ACTIVE = re.compile(
     r"<\s{0,3}script\b|<[a-z][^<>]{0,400}?[\s\"'/]on[a-z]{3,20}\s{0,3}=|(?:java|vb)script\s{0,3}:\s{0,3}[\w(]|data:text/html",
     re.IGNORECASE,
 )
-_PUSHED_AWAY = re.compile(r"[ \t\u3000\xa0]{150,}|(?:[ \t]{0,4}\r?\n){60,}|(?:<br ?/?>\s{0,3}){40,}|(?:&nbsp;){80,}", re.IGNORECASE)
-_OVERRIDES = re.compile(rf"[\u202d\u202e]|(?<![\U0001f3f4{TAGS}])[{TAGS}]{{2,}}|\U0001f3f4[{TAGS}]{{8,}}|[{BIDI}]{{4,}}")
-_IN_WORDS = re.compile(rf"(?<=[A-Za-z{CJK}])[\u200b-\u200d\u2060-\u2064\ufeff\u3164\u115f\u1160\u180e]{{1,64}}(?=[A-Za-z{CJK}])")
+_PUSHED_AWAY = re.compile(
+    r"[ \t\u3000\xa0]{150,}|(?:[ \t]{0,4}\r?\n){60,}|(?:<br ?/?>\s{0,3}){40,}|(?:&nbsp;){80,}", re.IGNORECASE
+)
+_OVERRIDES = re.compile(
+    rf"[\u202d\u202e]|(?<![\U0001f3f4{TAGS}])[{TAGS}]{{2,}}|\U0001f3f4[{TAGS}]{{8,}}|[{BIDI}]{{4,}}"
+)
+_IN_WORDS = re.compile(
+    rf"(?<=[A-Za-z{CJK}])[\u200b-\u200d\u2060-\u2064\ufeff\u3164\u115f\u1160\u180e]{{1,64}}(?=[A-Za-z{CJK}])"
+)
 _UNSEEN_RUN = re.compile(r"[\u200b-\u200d\u2060-\u2064\ufeff\u3164\u180e\ufe00-\ufe0e]{8,}|[\U000e0100-\U000e01ef]{4,}")
 _MIXED_WORD = re.compile(r"[A-Za-z\u0400-\u04ff]{4,40}")
 _CYRILLIC, _LATIN = re.compile(r"[\u0400-\u04ff]"), re.compile(r"[A-Za-z]")

@@ -21,7 +21,7 @@ SETS = yaml.safe_load((Path(__file__).parent / "hostile_bodies.yaml").read_text(
 HOSTILE = [pytest.param(body, id=f"zh {at}") for at, body in enumerate(SETS["zh"], 1)]
 HOSTILE += [pytest.param(body, id=f"en {at}") for at, body in enumerate(SETS["en"], 1)]
 HOSTILE += [pytest.param(body, id=name) for name, body in SETS["disguised"].items()]
-OTHERWISE_FLOOR = 0.17
+OTHERWISE_FLOOR = 0.5
 REAL = os.environ.get("SORTIE_REAL_DATA")
 PIECES = [
     "价格含三年维保。", "<script>alert(1)</script>", "<script", "</script>", "<img src=x onerror=alert(1)>", "![图](https://x.cn/a.png)",
@@ -69,7 +69,11 @@ def test_markdown_is_shown_as_it_is_meant() -> None:
     [
         ("<script>steal()</script>价格", Removal.SCRIPT, "已移除：脚本"),
         ("<style>p{background:url(//x.cn)}</style>价格", Removal.STYLE, "已移除：样式"),
-        ('<iframe src="https://x.cn/1"></iframe>价格', Removal.FRAME, "已移除：嵌入页面 / removed: embedded page；x.cn"),
+        (
+            '<iframe src="https://x.cn/1"></iframe>价格',
+            Removal.FRAME,
+            "已移除：嵌入页面 / removed: embedded page；x.cn",
+        ),
         ('<form action="//x.cn"><input></form>价格', Removal.FORM, "已移除：表单"),
         ("![产品图](https://x.cn/a.png?客户=1)价格", Removal.IMAGE, "已移除：图片 / removed: image；产品图，x.cn"),
         ('<img src="data:image/svg+xml;base64,AAAA">价格', Removal.IMAGE, "已移除：图片"),
@@ -146,7 +150,7 @@ def test_of_bodies_put_in_other_ways_a_part_is_found() -> None:
     """Written after the patterns, to learn what they miss: the floor is what is found today."""
     bodies = SETS["put_otherwise"]
     found = sum(any(finding.steering for finding in suspicions(body)) for body in bodies)
-    assert len(bodies) >= 40
+    assert len(bodies) >= 70
     assert found / len(bodies) >= OTHERWISE_FLOOR
 
 
@@ -183,7 +187,12 @@ def test_a_finding_says_where_it_stands() -> None:
         ("\x1b[31m价格", Suspicion.CONTROL),
         ("价格。" * 70_000, Suspicion.HUGE),
         ("价格。" * 7_000, Suspicion.LONG_LINE),
-        ("全保服务一套设备目录价每年四万六千元。" * 6 + "\n\n另一段\n\n" + "全保服务一套设备目录价每年四万六千元。" * 6, Suspicion.DUPLICATE),
+        (
+            "全保服务一套设备目录价每年四万六千元。" * 6
+            + "\n\n另一段\n\n"
+            + "全保服务一套设备目录价每年四万六千元。" * 6,
+            Suspicion.DUPLICATE,
+        ),
         ("<script>alert(1)</script>价格", Suspicion.ACTIVE),
         ("价格" + " " * 400 + "这里写给看不见的人", Suspicion.HIDDEN),
     ],
