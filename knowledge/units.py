@@ -52,7 +52,7 @@ class Unit:
         locale = "zh_CN" if language is Language.ZH else "en_US"
         places = f".{'0' * decimals}" if decimals else ""
         first, *others = self.name.split("/")
-        tail = "".join(f"/{_words(each, language)}" for each in others)
+        tail = "".join(f"/{_words(each, language).removeprefix('个') or '个'}" for each in others)
         if self.currency:
             pattern = f"¤#,##0{places}"
             return format_currency(value, first, format=pattern, locale=locale, currency_digits=False) + tail
@@ -91,7 +91,8 @@ def product(one: Dimension, other: Dimension, sign: int) -> Dimension:
 
 
 def dimension_words(dimension: Dimension) -> str:
-    """A dimension for messages: CNY/minutes; number where nothing is left."""
+    """A dimension for messages: CNY/hours; number where nothing is left."""
+    dimension = tuple(("hours" if key == "minutes" else key, power) for key, power in dimension)
     over = [key if power == 1 else f"{key}^{power}" for key, power in dimension if power > 0]
     under = [key if power == -1 else f"{key}^{-power}" for key, power in dimension if power < 0]
     return "/".join(("·".join(over) or ("1" if under else "number"), *under))
