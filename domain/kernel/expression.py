@@ -14,6 +14,7 @@ from cel_expr_python import cel
 from domain.kernel.errors import Invalid, Text
 
 LONGEST = 500
+_ENVIRONMENT = cel.NewEnv()
 _DIGITS = 15
 # Numbers of fields in cel/expr/syntax.proto: of Expr, and of its Constant.
 _ID, _CONSTANT, _IDENTIFIER, _CALL = 2, 3, 4, 6
@@ -68,7 +69,7 @@ def parse(formula: str, path: tuple[str, ...] = ()) -> Node:
     if too_fine := _TOO_FINE.search(formula):
         raise placed(too_fine.start() + 1, f"数最多写 {_DIGITS} 位", f"a number has at most {_DIGITS} digits", path)
     try:
-        packed = cel.NewEnv().compile(formula, disable_check=True).serialize()
+        packed = _ENVIRONMENT.compile(formula, disable_check=True).serialize()
     except (RuntimeError, UnicodeError) as refused:
         raise _not_cel(str(refused), path) from None
     parsed = _fields(_first(_fields(packed), 2))
