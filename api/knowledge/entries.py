@@ -1,38 +1,33 @@
-"""Knowledge in the schema: entries and their versions, search, and the life of an entry."""
+"""Knowledge entries and their versions in the schema, and the steps of their life."""
 
-import asyncio
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
 
 import knowledge
-from api.context import Context, Info
+from api.context import Info
 from api.mutations import UserError, given, mutation, refusals, text
 from api.people import User
 from api.reads import (
     STAMPS,
     Connection,
     Node,
-    check_size,
     column,
-    computed,
     equals,
     expect,
     holds,
     listing,
-    load_one,
     node,
     part,
     roots,
     selected,
-    shape_of,
     to_one,
 )
 from api.scalars import enum
-from domain.kernel import Invalid, Language, Text, Unavailable
-from knowledge import CURATING, Content, Facets, Filter, Hit, KnowledgeKind, KnowledgeState
+from domain.kernel import Language
+from knowledge import CURATING, Content, Facets, KnowledgeKind, KnowledgeState
 
 enum(
     KnowledgeKind,
@@ -57,13 +52,22 @@ enum(
     SUSPENDED="Taken out of use for now.",
     RETIRED="Taken out of use for good.",
 )
-TITLE_LENGTH, BODY_LENGTH, QUERY_LENGTH = 300, 200_000, 2000
+TITLE_LENGTH, BODY_LENGTH = 300, 200_000
 
 
 @node(
     knowledge.KnowledgeVersion,
     hidden=frozenset(
-        {"item_id", "facets", "author_id", "submitted_at", "published_by_id", "created_at", "import_batch_id"}
+        {
+            "item_id",
+            "facets",
+            "author_id",
+            "submitted_at",
+            "published_by_id",
+            "created_at",
+            "import_batch_id",
+            "changes_requested_at",
+        }
     ),
 )
 class KnowledgeVersion:
@@ -82,7 +86,8 @@ _SHOWN = ("published_number", "draft_number")
 
 @node(
     knowledge.KnowledgeItem,
-    hidden=(STAMPS - {"version"}) | {"regions", "effective_from", "external_source", "external_id"},
+    hidden=(STAMPS - {"version"})
+    | {"regions", "effective_from", "external_source", "external_id", "review_at", "reminded_at"},
 )
 class KnowledgeItem(Node):
     """An entry of the curated knowledge, with its published version and a pending one."""
@@ -132,62 +137,6 @@ class KnowledgeFilter:
     role: str | None = holds("roles", "A buying role that it names.")
     industry: str | None = holds("industries", "An industry that it names.")
     competitor: str | None = holds("competitors", "A competitor that it names.")
-
-
-# ---- search ----------------------------------------------------------------------------------------------------------
-
-
-@strawberry.type(description="What one method said of a passage.")
-class PassageScore:
-    """One line of the explanation."""
-
-    method: str = strawberry.field(description="The method.")
-    rank: int | None = strawberry.field(description="The rank in its list, from 1; null where it is not in it.")
-    score: float = strawberry.field(description="The method's own score.")
-    weight: float = strawberry.field(description="What it weighs in the sum.")
-
-
-@strawberry.type(description="An entry that was found, with its best passage.")
-class KnowledgeHit:
-    """One answer of a search."""
-
-    item: KnowledgeItem = strawberry.field(description="The entry.")
-    version_number: int = strawberry.field(description="The version that was found.")
-    passage: str = strawberry.field(description="The best passage.")
-    score: float = strawberry.field(description="The fused score, 0 to 1.")
-    explanation: list[PassageScore] = strawberry.field(description="What each method said.")
-
-
-@strawberry.type(description="What a search found, and how.")
-class KnowledgeSearch:
-    """The answer to a search."""
-
-    hits: list[KnowledgeHit] = strawberry.field(description="The entries, best first.")
-    methods: list[str] = strawberry.field(description="The methods that served.")
-    degraded: str | None = strawberry.field(description="Why not every method served; null when all did.")
-
-
-def _filter(filter: KnowledgeFilter | None) -> Filter:
-    names = ("kind", "language", "concern", "stage", "role", "industry", "competitor")
-    return Filter(**{name: given(getattr(filter, name)) for name in names}) if filter else Filter()
-
-
-async def _hits(context: Context, hits: tuple[Hit, ...]) -> list[KnowledgeHit]:
-    items = await asyncio.gather(*(load_one(context, shape_of(KnowledgeItem), hit.item_id) for hit in hits))
-    return [
-        KnowledgeHit(
-            item=item, version_number=hit.version, passage=hit.passage, score=hit.score, explanation=cast("list[PassageScore]", list(hit.explanation)),
-        )
-        for item, hit in zip(items, hits, strict=True) if item is not None
-    ]  # fmt: skip
-
-
-def _check_query(query: str) -> None:
-    if not query.strip():
-        raise Invalid(Text("查询不能为空", "the query cannot be empty"), ("query",))
-    if len(query) > QUERY_LENGTH:
-        words = Text(f"查询不能超过 {QUERY_LENGTH} 个字符", f"a query takes at most {QUERY_LENGTH} characters")
-        raise Invalid(words, ("query",))
 
 
 # ---- the life of an entry --------------------------------------------------------------------------------------------
@@ -262,42 +211,17 @@ ActionInput = Annotated[KnowledgeItemActionInput, strawberry.argument(descriptio
 
 
 @roots
-class KnowledgeQueries:
-    """The roots of this room."""
+class EntryQueries:
+    """The lists of entries."""
 
     knowledge_items: Connection[KnowledgeItem] = listing(
         "The entries that the reader sees, newest first.", filter=KnowledgeFilter
     )
 
-    @computed(
-        "The published entries nearest to a query in words and meaning that the reader sees and that are in date."
-    )
-    async def search_knowledge(
-        self,
-        info: Info,
-        query: Annotated[str, strawberry.argument(description="What is looked for, in either language.")],
-        filter: Annotated[KnowledgeFilter | None, strawberry.argument(description="Which entries.")] = strawberry.UNSET,
-        first: Annotated[int, strawberry.argument(description="How many at most: 1 to 100.")] = 5,
-    ) -> KnowledgeSearch:
-        """Search, and load what was found as the reader sees it."""
-        context = info.context
-        check_size(info.context, first, "first")
-        _check_query(query)
-        if context.library is None:
-            raise Unavailable(Text("知识检索此刻不可用", "knowledge search does not serve now"))
-        found = await context.library.search(context.reader, query, _filter(filter), first)
-        never = filter and given(filter.state) not in {None, KnowledgeState.PUBLISHED}
-        hits = [] if never else await _hits(context, found.hits)
-        return KnowledgeSearch(
-            hits=hits,
-            methods=list(found.methods),
-            degraded=found.degraded.words(context.language) if found.degraded else None,
-        )
-
 
 @strawberry.type
-class KnowledgeMutations:
-    """The mutations of this room."""
+class EntryMutations:
+    """What is done to entries."""
 
     @mutation("Start an entry as a draft.", *CURATING)
     async def draft_knowledge_item(
