@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 from uuid import UUID
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 ADDED_AT_ONCE = 2_000
 ALLOWED_KEPT = 256
+CLOCKS_APART = timedelta(seconds=5)
+"""By how much the clocks of this process and of the database may differ."""
 """Sets of allowed passages that are remembered: who asks times what they ask for, the latest used."""
 TURN_SECONDS = 1.0
 """How soon a process looks again whether another has given the passages their vectors, or has ended."""
@@ -268,7 +271,10 @@ class Library:
         passing: Callable[[Entry], bool],
         under: frozenset[str] = frozenset(),
     ) -> AllowedPassages:
-        """The passages that a search may return: visible by SQL, in date, and passing; kept while none of these changes."""
+        """The passages that a search may return: visible by SQL, in date, and passing; kept while none of these changes.
+
+        About the instant at which an entry begins or ends to hold nothing is kept: the database has a clock of its own.
+        """
         now = self._database.clock()
         key = (stock.publication, stock.era(now), actor.kind, actor.user_id, actor.reaches, shape)
         allowed = self._allowed.get(key)
@@ -281,6 +287,8 @@ class Library:
                 entry.id for entry in stock.entries.values() if entry.id in visible and entry.in_date(now) and passing(entry)
             ]  # fmt: skip
             allowed = AllowedPassages([number for item_id in chosen for number in stock.numbers(item_id, under)])
+            if stock.era(now - CLOCKS_APART) != stock.era(now + CLOCKS_APART):
+                return allowed
             self._allowed[key] = allowed
             while len(self._allowed) > ALLOWED_KEPT:
                 self._allowed.popitem(last=False)

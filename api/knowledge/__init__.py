@@ -2,6 +2,7 @@
 
 import strawberry
 
+from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.search import SearchQueries
 
@@ -9,10 +10,10 @@ __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, SearchQueries):
+class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations):
     """The mutations of this room."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, FromClause, and_, false, or_, select, true
 
 from domain.kernel.actors import Actor, Reach, Role
-from domain.kernel.conditions import among, leads
+from domain.kernel.conditions import DatabaseNow, among, leads
 from domain.kernel.errors import NotFound, StaleVersion, Text
 from domain.kernel.reader import lookup, sees
 from domain.kernel.rows import as_row
@@ -248,6 +248,19 @@ class Matching(_Combinable):
         column = table.c[self.column]
         matches = column.is_(None) if self.values == (None,) else column.in_(self.values)
         return and_(matches, self.rule.clause(table, reach, actor))
+
+
+@dataclass(frozen=True)
+class InDate(_Combinable):
+    """Rows that have begun to hold and have not ended to, by the database's clock; an open end holds for ever."""
+
+    begins: str
+    ends: str
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Compare with the time."""
+        begins, ends = table.c[self.begins], table.c[self.ends]
+        return and_(or_(begins.is_(None), begins <= DatabaseNow()), or_(ends.is_(None), ends > DatabaseNow()))
 
 
 @dataclass(frozen=True)
