@@ -17,7 +17,7 @@ DRAWER = re.compile(r"domain\.(\w+)\.(?:model|policy|service)")
 
 def test_the_contracts_of_the_floor_plan_are_kept() -> None:
     # In a process of its own: the linter silences every logger that there is.
-    command = [Path(sys.executable).with_name("lint-imports"), "--config", "pyproject.toml", "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--config", "pyproject.toml", "--no-cache"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
     assert "Rooms of the domain are ordered KEPT" in told.stdout
