@@ -17,7 +17,7 @@ from knowledge.keeping import (
     resume,
     suspend,
 )
-from knowledge.library import Library
+from knowledge.library import Building, IndexStatus, Library
 from knowledge.model import (
     CURATING,
     WATCHING,
@@ -55,14 +55,14 @@ from knowledge.service import (
 
 __all__ = [
     "CURATING", "WATCHING",
-    "Audience",
+    "Audience", "Building",
     "CachedVector",
     "Content",
     "Facets",
     "Filter",
     "Found",
     "Hit",
-    "ImportedItem",
+    "ImportedItem", "IndexStatus",
     "KnowledgeAges",
     "KnowledgeAudience",
     "KnowledgeChanged",

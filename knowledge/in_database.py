@@ -131,6 +131,7 @@ class InDatabase:
     """The vectors of all processes of one database; a passage that is deleted takes its vector along in the same commit."""
 
     engine: Final = "pgvector"
+    rejected: Final = None
 
     def __init__(self, database: Database) -> None:
         self._database = database

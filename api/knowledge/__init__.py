@@ -4,13 +4,14 @@ import strawberry
 
 from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
+from api.knowledge.index import IndexQueries
 from api.knowledge.search import SearchQueries
 
 __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries):
+class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries, IndexQueries):
     """The roots of this room."""
 
 

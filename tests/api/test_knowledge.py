@@ -153,3 +153,15 @@ async def test_a_search_that_cannot_be_made_is_invalid(company: Company, ask: As
         answer = await ask(SEARCH, query=query, first=first)
         assert answer.codes == ["INVALID"]
         assert answer.errors[0]["extensions"]["path"] == [where]
+
+
+async def test_the_index_says_how_it_stands_to_those_who_look_after_it(company: Company, ask: Ask) -> None:
+    document = "{ knowledgeIndex { publication passages passagesWithoutVector engine model methods degraded building { done } rejected } }"
+    before = (await ask(document, "CURATOR")).data["knowledgeIndex"]
+    await published(ask)
+    after = (await ask(document, "AUDITOR")).data["knowledgeIndex"]
+    assert (after["publication"] - before["publication"], after["passages"]) == (1, 1)
+    assert (after["model"], after["methods"], after["passagesWithoutVector"]) == (None, ["bm25"], 1)
+    assert after["degraded"] == "向量模型尚未就绪，仅按关键词（BM25）检索"
+    (error,) = (await ask(document, "lei")).errors
+    assert error["extensions"]["code"] == "FORBIDDEN"

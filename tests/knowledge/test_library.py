@@ -27,6 +27,18 @@ async def test_the_nearest_entry_comes_with_its_best_passage(shelf: Shelf) -> No
     assert len((await shelf.search("价格太高，排产计划", limit=1)).hits) == 1
 
 
+async def test_entries_that_say_the_same_are_folded_and_others_are_not(shelf: Shelf) -> None:
+    text = "发电机组的保养周期是每运行{}小时更换一次机油与机滤，并检查皮带的张紧度和冷却液的液位。"
+    first = await shelf.publish("发电机组保养", text.format(250))
+    twin = await shelf.publish("机组保养周期", text.format(250) + "请记录。")
+    other = await shelf.publish("发电机组保养（旧机型）", text.format(500))
+    found = await shelf.search("发电机组多久更换机油")
+    assert [(hit.item_id, hit.folded) for hit in found.hits[:2]] == [(first.id, (twin.id,)), (other.id, ())]
+    await shelf.step(first, "retire")
+    found = await shelf.search("发电机组多久更换机油")
+    assert {hit.item_id for hit in found.hits[:2]} == {twin.id, other.id}
+
+
 @pytest.mark.parametrize("query", ["", "？！", "从没写过的量子纠缠", "a" * 2000])
 async def test_a_query_that_touches_nothing_finds_nothing(shelf: Shelf, query: str) -> None:
     assert (await shelf.search(query)).hits == ()
