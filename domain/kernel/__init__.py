@@ -4,6 +4,7 @@ from domain.kernel import search, words
 from domain.kernel.access import (
     Access,
     Addressed,
+    AtOrAbove,
     Everyone,
     HasChild,
     InDate,
@@ -73,6 +74,7 @@ __all__ = [
     "Actor",
     "ActorKind",
     "Addressed",
+    "AtOrAbove",
     "Base",
     "Change",
     "ChangeKind",
