@@ -389,4 +389,4 @@ def _content(loading: Loading, entry: EntryRecord) -> Content:
     facets = Facets(**{name: tuple(getattr(entry, name)) for name in FACETS})
     ends = None if entry.expires_in_days is None else loading.now + timedelta(days=entry.expires_in_days)
     starts = None if entry.effective_days_ago is None else loading.now - timedelta(days=entry.effective_days_ago)
-    return Content(entry.title, entry.body, facets, expires_at=ends, effective_from=starts)
+    return Content(entry.title, entry.whole_body, facets, expires_at=ends, effective_from=starts)

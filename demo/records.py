@@ -325,6 +325,15 @@ class EntryRecord(_Written):
     expires_in_days: int | None = None
     effective_days_ago: int | None = None
     body: str
+    model: str | None = None
+
+    @property
+    def whole_body(self) -> str:
+        """The body with the ROI model that the front matter names, as a curator puts it in."""
+        if self.model is None:
+            return self.body
+        model = (FOLDER / "roi_models" / f"{self.model}.yaml").read_text(encoding="utf-8")
+        return f"{self.body}\n\n```roi\n{model.rstrip()}\n```"
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------

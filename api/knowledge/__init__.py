@@ -4,16 +4,17 @@ import strawberry
 
 from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
+from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
 
 __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries):
+class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries, RoiQueries):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, CurationMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations):
     """The mutations of this room."""
