@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.model import RoiCalculation
@@ -319,15 +319,3 @@ class _Records:
             if len(products) == 1
             else None
         )
-
-
-async def newest(session: AsyncSession, actor: Actor, opportunity_id: UUID) -> tuple[RoiCalculation, str] | None:
-    """The latest calculation of a deal that the actor sees, with the title of the version of the model."""
-    of_deal = (RoiCalculation.opportunity_id == opportunity_id, rows_visible(RoiCalculation, actor))
-    version = (KnowledgeVersion.item_id == RoiCalculation.item_id) & (
-        KnowledgeVersion.number == RoiCalculation.version_number
-    )
-    latest = select(RoiCalculation, func.coalesce(KnowledgeVersion.title, "")).outerjoin(KnowledgeVersion, version)
-    order = (RoiCalculation.calculated_at.desc(), RoiCalculation.id.desc())
-    found = (await session.execute(latest.where(*of_deal).order_by(*order).limit(1))).first()
-    return (found[0], found[1]) if found else None

@@ -58,6 +58,7 @@ from knowledge.service import (
     stored_content,
     submit,
 )
+from knowledge.units import unit
 
 __all__ = [
     "CURATING",
@@ -128,4 +129,5 @@ __all__ = [
     "stored_content",
     "submit",
     "suspend",
+    "unit",
 ]  # fmt: skip
