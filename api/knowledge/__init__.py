@@ -2,8 +2,10 @@
 
 import strawberry
 
+from api.knowledge.battlecards import BattlecardQueries
 from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
+from api.knowledge.media import MediaQueries
 from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
 
@@ -11,7 +13,7 @@ __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries, RoiQueries):
+class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries, RoiQueries, BattlecardQueries, MediaQueries):
     """The roots of this room."""
 
 
