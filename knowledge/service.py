@@ -219,6 +219,7 @@ async def publish(
             Text("作者不能自己发布，须由另一位审核人发布", "an author does not publish alone: a second person does"),
             ("id",),
         )
+    check_body(item.kind, version.body)
     if item.published_number is not None:
         (await numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
     version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from demo import records
 from domain.kernel import Database, Invalid, Language, Role
@@ -42,6 +44,14 @@ def refused(kind: KnowledgeKind, body: str) -> tuple[tuple[str, ...], str, str]:
     with pytest.raises(Invalid) as told:
         check_body(kind, body)
     return told.value.path, told.value.text.zh, told.value.text.en
+
+
+def refusal(kind: KnowledgeKind, body: str) -> Invalid | None:
+    try:
+        check_body(kind, body)
+    except Invalid as told:
+        return told
+    return None
 
 
 def roi(body: str) -> tuple[tuple[str, ...], str, str]:
@@ -177,6 +187,24 @@ def test_what_cannot_be_followed_is_refused_with_its_place(old: str, new: str, p
     found = media(MEDIA.replace(old, new))
     assert found[0][:2] == ("body", path)
     assert zh in found[1]
+
+
+LINES = st.sampled_from(
+    ["---", "type: video", "url: https://a.example/b", "duration: 00:10:00", "skill: opening", "skill:", "[00:00:05] 您好", "[00:09:00]  ", "[0:1", "```roi", "```",
+     *MODEL.splitlines(), "## 转写", "", "正文", "\t", "\x85", "a: b"]
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(LINES, st.text(max_size=20)), max_size=30).map("\n".join), st.text(max_size=10))
+def test_whatever_a_body_holds_it_is_taken_or_refused_and_prose_is_never_lost(body: str, passage: str) -> None:
+    refusals = [told for kind in (KnowledgeKind.ROI_MODEL, KnowledgeKind.MEDIA) if (told := refusal(kind, body))]
+    assert all(told.path[0] == "body" and told.text.zh and told.text.en for told in refusals)
+    kept = searchable(body)
+    assert set(kept.splitlines()) <= set(body.splitlines())
+    if "```roi" not in body and not body.startswith("---"):
+        assert kept.strip() == "\n".join(body.splitlines()).strip()
+    second = started_at(body, passage)
+    assert second is None or second >= 0
 
 
 def test_prose_alone_refers_to_nothing() -> None:
