@@ -336,6 +336,15 @@ class EntryRecord(_Written):
         return f"{self.body}\n\n```roi\n{model.rstrip()}\n```"
 
 
+class CalculationRecord(_Written):
+    """What a rep computed with a customer: the model's entry, the deal, and what was answered; records give the rest."""
+
+    model: str
+    deal: str
+    by: str
+    answers: dict[str, Decimal]
+
+
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -374,6 +383,11 @@ def leads() -> list[LeadRecord]:
 def entries() -> dict[Path, EntryRecord]:
     """The knowledge entries by their files."""
     return {path: _entry(path) for path in sorted((FOLDER / "knowledge").rglob("*.md"))}
+
+
+def calculations() -> list[CalculationRecord]:
+    """The ROI calculations in the order of the file."""
+    return _read(list[CalculationRecord], FOLDER / "calculations.yaml")
 
 
 def _entry(path: Path) -> EntryRecord:
