@@ -218,3 +218,9 @@ def test_the_page_of_the_documentation_shows_bodies_that_are_taken() -> None:
     assert len(examples) == 2
     check_body(KnowledgeKind.ROI_MODEL, examples[0])
     check_body(KnowledgeKind.MEDIA, examples[1])
+
+
+def test_the_media_of_the_demo_company_are_ones() -> None:
+    read = [read_media(entry.body) for entry in records.entries().values() if entry.kind is KnowledgeKind.MEDIA]
+    assert sorted(each.skill for each in read) == ["discovery", "objection_handling"]
+    assert all(each.moments for each in read)
