@@ -1,5 +1,6 @@
 """Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
 
+from knowledge.bodies import check_body, model_of
 from knowledge.keeping import (
     Audience,
     KnowledgeAges,
@@ -18,6 +19,7 @@ from knowledge.keeping import (
     suspend,
 )
 from knowledge.library import Building, IndexStatus, Library
+from knowledge.media import Media, MediaType, Moment, read_media, started_at
 from knowledge.model import (
     CURATING,
     WATCHING,
@@ -37,6 +39,10 @@ from knowledge.model import (
     ReviewStep,
 )
 from knowledge.retrieval import Filter, Found, Hit, SearchResult, Situation, Wanted
+from knowledge.roi import Computation, Computed, Given, Source, Taken, Told, compute
+from knowledge.roi_model import Input as RoiInput
+from knowledge.roi_model import Model as RoiModel
+from knowledge.roi_model import fits
 from knowledge.service import (
     Content,
     Facets,
@@ -52,17 +58,24 @@ from knowledge.service import (
     stored_content,
     submit,
 )
+from knowledge.units import unit
 
 __all__ = [
-    "CURATING", "WATCHING",
-    "Audience", "Building",
+    "CURATING",
+    "WATCHING",
+    "Audience",
+    "Building",
     "CachedVector",
+    "Computation",
+    "Computed",
     "Content",
     "Facets",
     "Filter",
     "Found",
+    "Given",
     "Hit",
-    "ImportedItem", "IndexStatus",
+    "ImportedItem",
+    "IndexStatus",
     "KnowledgeAges",
     "KnowledgeAudience",
     "KnowledgeChanged",
@@ -75,24 +88,38 @@ __all__ = [
     "KnowledgeVersion",
     "Library",
     "LineChange",
+    "Media",
+    "MediaType",
+    "Moment",
     "Passage",
     "ProposalState",
     "Publication",
     "Retrieval",
     "ReviewStep",
+    "RoiInput",
+    "RoiModel",
     "SearchResult",
     "Situation",
+    "Source",
+    "Taken",
+    "Told",
     "Wanted",
     "accept",
     "address",
+    "check_body",
     "comment_on",
+    "compute",
     "difference",
     "draft",
+    "fits",
     "hand_over",
     "imported_rows",
     "index_imported",
-    "present_body", "propose",
+    "model_of",
+    "present_body",
+    "propose",
     "publish",
+    "read_media",
     "reject",
     "remind_owners",
     "republish",
@@ -100,7 +127,9 @@ __all__ = [
     "resume",
     "retire",
     "revise",
+    "started_at",
     "stored_content",
     "submit",
     "suspend",
-]  # fmt: skip
+    "unit",
+]

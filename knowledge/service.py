@@ -11,6 +11,7 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from domain.kernel import Base, Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
 from knowledge import text
+from knowledge.bodies import check_body, searchable
 from knowledge.model import (
     CURATING,
     KnowledgeItem,
@@ -126,7 +127,7 @@ async def draft(
     Raises Forbidden for people who do not curate, Invalid for content that cannot be kept.
     """
     may_curate(uow)
-    content.checked()
+    check_body(kind, content.checked().body)
     item = KnowledgeItem(
         id=uow.new_id(), kind=kind, language=language, state=KnowledgeState.DRAFT, owner_id=owner_id or uow.actor.user_id, draft_number=1, source=source, licence=licence,
         effective_from=content.effective_from, expires_at=content.expires_at, **content.facets.lists(),
@@ -152,6 +153,7 @@ async def revise(
         raise Conflict(Text("该条目已下架，不能修改", "the entry is retired and cannot be revised"), ("id",))
     current = await current_version(uow, item)
     content = changed(stored_content(current), change).checked()
+    check_body(item.kind, content.body)
     if item.draft_number is not None:
         current.title, current.body, current.facets, current.author_id = (
             content.title,
@@ -189,6 +191,7 @@ async def submit(
     version = await draft_of(uow, item)
     if version.state is not KnowledgeState.DRAFT:
         raise Conflict(Text("草稿已在审核中", "the draft is in review already"), ("id",))
+    check_body(item.kind, version.body)
     version.state, version.submitted_at, version.changes_requested_at = KnowledgeState.IN_REVIEW, uow.now, None
     if item.published_number is None:
         item.state = KnowledgeState.IN_REVIEW
@@ -216,6 +219,7 @@ async def publish(
             Text("作者不能自己发布，须由另一位审核人发布", "an author does not publish alone: a second person does"),
             ("id",),
         )
+    check_body(item.kind, version.body)
     if item.published_number is not None:
         (await numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
     version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id
@@ -276,6 +280,8 @@ async def imported_rows(
     )
     known = set((await uow.session.execute(select(KnowledgeItem.external_id).where(same))).scalars())
     fresh = [(uow.new_id(), item, item.content.checked()) for item in items if item.external_id not in known]
+    for _, item, content in fresh:
+        check_body(item.kind, content.body)
     entries = [
         {
             "id": item_id, "kind": item.kind, "language": item.language, "state": KnowledgeState.PUBLISHED, "owner_id": None, "published_number": 1, "draft_number": None,
@@ -433,7 +439,7 @@ def _passages(item_id: UUID, number: int, content: Content) -> list[dict[str, An
             "item_id": item_id, "version_number": number, "position": passage.position, "title_path": text.TITLE_SEPARATOR.join(passage.title_path),
             "text": passage.text, "content_hash": text.content_hash(passage),
         }
-        for passage in text.passages(content.title, content.body)
+        for passage in text.passages(content.title, searchable(content.body))
     ]  # fmt: skip
 
 

@@ -22,7 +22,19 @@ from graphql import (
     is_leaf_type,
 )
 
-SKIPPED = frozenset({"searchKnowledge", "contactability", "assistantMetrics", "verifyLedger", "jobs"})
+SKIPPED = frozenset(
+    {
+        "searchKnowledge",
+        "contactability",
+        "assistantMetrics",
+        "verifyLedger",
+        "jobs",
+        "roiModel",
+        "roiPreview",
+        "battlecardSets",
+        "exemplarMedia",
+    }
+)
 """Fields that are left to the resolvers by design, and that no document asks for."""
 SIZES = (1, 2, 3, 5)
 HOSTILE = (

@@ -2,19 +2,24 @@
 
 import strawberry
 
+from api.knowledge.battlecards import BattlecardQueries
 from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.index import IndexQueries
+from api.knowledge.media import MediaQueries
+from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
 
 __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries, IndexQueries):
+class KnowledgeQueries(
+    EntryQueries, CurationQueries, SearchQueries, IndexQueries, RoiQueries, BattlecardQueries, MediaQueries
+):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, CurationMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations):
     """The mutations of this room."""
