@@ -27,10 +27,11 @@ from knowledge.service import (
     stored_content,
     submit,
 )
+from knowledge.sharing import SHARED_KINDS, ContentRequest, forget_old_requests, is_shared, share
 
 __all__ = [
-    "CURATING", "CachedVector", "Content", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeItem", "KnowledgeKind",
+    "CURATING", "SHARED_KINDS", "CachedVector", "Content", "ContentRequest", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeItem", "KnowledgeKind",
     "KnowledgeState", "KnowledgeVersion", "Library", "Passage", "Publication", "Retrieval", "SearchResult", "Situation", "Wanted", "draft",
-    "imported_rows", "index_imported",
-    "publish", "retire", "revise", "stored_content", "submit",
+    "forget_old_requests", "imported_rows", "index_imported", "is_shared",
+    "publish", "retire", "revise", "share", "stored_content", "submit",
 ]  # fmt: skip

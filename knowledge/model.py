@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.kernel import Access, Addressed, Base, Everyone, Language, Matching, Owned, Record, Role, Sight, Through
@@ -53,6 +53,7 @@ ITEM_FIELDS = frozenset(
 KEEPING = frozenset({"draft", "versions", "history", "audience", "review_at", "reminded_at"})
 """What those who keep the knowledge see besides."""
 CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
+VERSION_FIELDS = frozenset({"published_at", "removals", "suspicions", "let_through_at"})
 IN_THE_FIELD = (Role.REP, Role.MANAGER, Role.CSM)
 """Who works in territories; everybody else works everywhere."""
 FOUND = (KnowledgeState.PUBLISHED,)
@@ -63,6 +64,7 @@ class ReviewStep(StrEnum):
 
     DRAFTED = "DRAFTED"
     SUBMITTED = "SUBMITTED"
+    MARKED = "MARKED"
     COMMENTED = "COMMENTED"
     CHANGES_REQUESTED = "CHANGES_REQUESTED"
     PUBLISHED = "PUBLISHED"
@@ -118,6 +120,7 @@ class KnowledgeItem(Record):
     licence: Mapped[str | None]
     external_source: Mapped[str | None]
     external_id: Mapped[str | None]
+    shareable: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     __table_args__ = (
         UniqueConstraint("external_source", "external_id"),
@@ -131,8 +134,9 @@ class KnowledgeVersion(Base):
     __tablename__ = "knowledge_versions"
     __aggregate__ = ("KnowledgeItem", "item_id")
     __access__ = Access(
-        {role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"})) for role in Role}
-    )
+        {role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at", "removals"})) for role in Role if role not in CURATING}
+        | {role: Sight(Through("item_id", "KnowledgeItem"), VERSION_FIELDS) for role in CURATING}
+    )  # fmt: skip
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
@@ -149,6 +153,8 @@ class KnowledgeVersion(Base):
     import_batch_id: Mapped[UUID | None]
 
     changes_requested_at: Mapped[datetime | None]
+    let_through_at: Mapped[datetime | None]
+    body_hash: Mapped[str | None] = mapped_column(index=True)
 
     __table_args__ = (UniqueConstraint("item_id", "number"),)
 

@@ -83,6 +83,8 @@ class Found:
     source: str | None
     licence: str | None
     score: float
+    let_through: bool = False
+    """Whether a reviewer let it through although it was marked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Entry:
     effective_from: datetime | None
     expires_at: datetime | None
     published_at: datetime | None
+    let_through: bool = False
 
     @classmethod
     def of(cls, row: Any) -> "Entry":
@@ -129,7 +132,7 @@ class Entry:
         return cls(
             id=row.id, row_version=row.version, version=row.published_number, kind=row.kind, language=row.language, title=row.title, body=row.body,
             source=row.source, licence=row.licence, facets={name: tuple(getattr(row, name)) for name in FACETS},
-            effective_from=row.effective_from, expires_at=row.expires_at, published_at=row.published_at,
+            effective_from=row.effective_from, expires_at=row.expires_at, published_at=row.published_at, let_through=row.let_through_at is not None,
         )  # fmt: skip
 
     def in_date(self, now: datetime) -> bool:
@@ -145,7 +148,7 @@ class Entry:
         """The entry as a search hands it out."""
         return Found(
             self.id, self.version, self.kind, self.language, self.title, self.body, self.facets["concerns"], self.facets["competitors"], self.facets["stages"],
-            self.source, self.licence, score,
+            self.source, self.licence, score, self.let_through,
         )  # fmt: skip
 
 

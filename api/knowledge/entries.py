@@ -8,6 +8,7 @@ import strawberry
 
 import knowledge
 from api.context import Info
+from api.knowledge import guarding
 from api.mutations import UserError, given, mutation, refusals, text
 from api.people import User
 from api.reads import (
@@ -15,6 +16,7 @@ from api.reads import (
     Connection,
     Node,
     column,
+    deferred,
     equals,
     expect,
     holds,
@@ -67,6 +69,7 @@ TITLE_LENGTH, BODY_LENGTH = 300, 200_000
             "created_at",
             "import_batch_id",
             "changes_requested_at",
+            "body_hash",
         }
     ),
 )
@@ -78,6 +81,16 @@ class KnowledgeVersion:
     title: str = column("Its title.")
     body: str = column("Its text, as Markdown.")
     published_at: datetime | None = column("When it was published.")
+    let_through_at: datetime | None = column("When a reviewer let it through although it was marked, for curators.")
+    display: str = deferred(
+        ("body",), guarding.display, "Its text as HTML for a screen: it runs, loads and sends nothing."
+    )
+    removals: list[guarding.KnowledgeRemoval] = deferred(
+        ("body",), guarding.removals, "What of its text `display` leaves out."
+    )
+    suspicions: list[guarding.KnowledgeSuspicion] = deferred(
+        ("title", "body"), guarding.suspicions, "At what a reviewer should look: orders to the assistant, hidden text, damage; for curators."
+    )  # fmt: skip
 
 
 _VERSION = {"below": "item_id", "number": "number"}
@@ -123,6 +136,7 @@ class KnowledgeItem(Node):
     roles: list[str] = column("The buying roles for which it is made, by key; none: any.")
     industries: list[str] = column("The industries for which it is made, by key; none: any.")
     competitors: list[str] = column("The competitors that it is about, by key; none: any.")
+    shareable: bool = column("Whether customers' systems may have it while it is published.")
 
 
 @strawberry.input(description="Which entries; all conditions hold together.")
@@ -190,6 +204,9 @@ class KnowledgeItemPayload:
     """The answer to every step."""
 
     item: KnowledgeItem | None = strawberry.field(default=None, description="The entry.")
+    notices: list[guarding.KnowledgeNotice] = strawberry.field(
+        default_factory=list, description="What the writer of the pending version should know."
+    )
     errors: list[UserError] = refusals()
 
 
@@ -204,7 +221,8 @@ async def _step(info: Info, input: KnowledgeItemActionInput, operation: Any) -> 
 
 
 async def _payload(info: Info, id: UUID) -> KnowledgeItemPayload:
-    return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id))
+    found = await guarding.notices(info.context, id)
+    return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id), notices=found)
 
 
 ActionInput = Annotated[KnowledgeItemActionInput, strawberry.argument(description="The entry and its version.")]
