@@ -27,11 +27,11 @@ from knowledge.service import (
     stored_content,
     submit,
 )
-from knowledge.sharing import SHARED_KINDS, ContentRequest, forget_old_requests, is_shared, share
+from knowledge.sharing import SHARED_KINDS, ContentRequest, forget_old_requests, is_shared, log_requests, share
 
 __all__ = [
     "CURATING", "SHARED_KINDS", "CachedVector", "Content", "ContentRequest", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeItem", "KnowledgeKind",
     "KnowledgeState", "KnowledgeVersion", "Library", "Passage", "Publication", "Retrieval", "SearchResult", "Situation", "Wanted", "draft",
-    "forget_old_requests", "imported_rows", "index_imported", "is_shared",
+    "forget_old_requests", "imported_rows", "index_imported", "is_shared", "log_requests",
     "publish", "retire", "revise", "share", "stored_content", "submit",
 ]  # fmt: skip

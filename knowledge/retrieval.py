@@ -65,6 +65,8 @@ class Filter:
     role: str | None = None
     industry: str | None = None
     competitor: str | None = None
+    only: frozenset[UUID] | None = None
+    """The entries among which alone to search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ def passes(wanted: Filter) -> Callable[[Entry], bool]:
     return lambda entry: (
         wanted.kind in {None, entry.kind}
         and wanted.language in {None, entry.language}
+        and (wanted.only is None or entry.id in wanted.only)
         and all(value is None or entry.names(name, value) for name, value in named.items())
     )
 

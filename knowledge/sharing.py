@@ -102,7 +102,7 @@ async def _may_leave(uow: UnitOfWork, item: KnowledgeItem) -> None:
         )
 
 
-async def log(database: Database, requests: Sequence[ContentRequest]) -> None:
+async def log_requests(database: Database, requests: Sequence[ContentRequest]) -> None:
     """Remember requests."""
     async with database.open_uow(SYSTEM) as uow:
         uow.session.add_all(requests)

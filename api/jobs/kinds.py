@@ -11,6 +11,7 @@ from assistant import pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
+from knowledge import forget_old_requests
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -82,6 +83,10 @@ async def _clear_outbox(tools: Tools, _body: Body) -> int:
     return removed
 
 
+async def _forget_requests(tools: Tools, _body: Body) -> int:
+    return await forget_old_requests(tools.database)
+
+
 def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
     async def work(tools: Tools, body: Body) -> bool:
         async with tools.database.open_uow(SYSTEM) as uow:
@@ -96,6 +101,7 @@ KINDS = (
     Kind("refresh_measures", _refresh_measures, cron="0 */2 * * *", at_start=True),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
+    Kind("forget_content_requests", _forget_requests, cron="41 3 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
     Kind(
         "remind_of_lead",

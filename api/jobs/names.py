@@ -5,6 +5,7 @@ from domain.kernel import Text
 LABELS = {
     "refresh_measures": Text("经营视图刷新", "The figures of the business are computed anew"),
     "expire_quotes": Text("报价到期", "Quotes expire"),
+    "forget_content_requests": Text("清理内容接口记录", "Old requests to the content API are forgotten"),
     "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),
     "remind_of_lead": Text("提醒负责人：线索尚未响应", "The owner is reminded of a lead without a reply"),
     "escalate_lead": Text("升级到经理看板：线索尚未响应", "The managers are told of a lead without a reply"),

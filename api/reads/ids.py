@@ -37,6 +37,7 @@ PREFIXES = {
     "ConsentGrant": "cgr",
     "Territory": "ter",
     "Brand": "brd",
+    "ContentRequest": "crq",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")
