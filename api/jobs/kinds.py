@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import knowledge
 from api.settings import Settings
 from assistant import pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
-from knowledge import forget_old_requests
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -84,7 +84,11 @@ async def _clear_outbox(tools: Tools, _body: Body) -> int:
 
 
 async def _forget_requests(tools: Tools, _body: Body) -> int:
-    return await forget_old_requests(tools.database)
+    return await knowledge.forget_old_requests(tools.database)
+
+
+async def _remind_keepers(tools: Tools, _body: Body) -> int:
+    return await knowledge.remind_owners(tools.database)
 
 
 def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
@@ -102,6 +106,7 @@ KINDS = (
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
     Kind("forget_content_requests", _forget_requests, cron="41 3 * * *"),
+    Kind("remind_keepers", _remind_keepers, cron="0 1 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
     Kind(
         "remind_of_lead",

@@ -2,7 +2,9 @@
 
 import strawberry
 
+from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
+from api.knowledge.index import IndexQueries
 from api.knowledge.search import SearchQueries
 from api.knowledge.sharing import SharingMutations, SharingQueries
 
@@ -10,10 +12,10 @@ __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, SearchQueries, SharingQueries):
+class KnowledgeQueries(EntryQueries, CurationQueries, SearchQueries, IndexQueries, SharingQueries):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, SharingMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations, SharingMutations):
     """The mutations of this room."""
