@@ -28,11 +28,12 @@ from api.reads import global_id
 from api.settings import Settings
 from domain import people
 from domain.kernel import SYSTEM, ActorKind, Language, Role, SalesError, Scope
-from domain.people import ServiceKey
+from domain.people import ServiceKey, Territory
 from knowledge import Content, ContentRequest, KnowledgeItem, KnowledgeKind, Library
 from knowledge.hygiene import plain_markdown
 from knowledge.keeping import Audience, address, suspend
 from tests.api.conftest import Ask, Company
+from tests.api.test_knowledge_doors import Drawing
 from tests.factories import Clock
 from tests.knowledge.test_hygiene import BODIES, Looked
 
@@ -182,6 +183,35 @@ async def test_only_what_is_shared_published_in_date_and_for_everybody_goes_out_
         refused(await customer.get(f"/content/v1/items/{id_of(item)}"), 404, "")
     customer.clock.advance(days=2)
     assert await customer.titles() == ["给客户看的", "还没生效的"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_of_entries_with_a_drawn_life_only_the_shared_ones_in_use_come_out(customer: Customer, seed: int) -> None:
+    """The marks are set past the mutation, so that nothing but the condition itself keeps entries in."""
+    drawing, database = Drawing(customer.company, seed), customer.company.database
+    async with database.open_uow(SYSTEM) as uow:
+        places = {one.key: one for one in (await uow.session.execute(Territory.__table__.select())).all()}
+    kinds = (KnowledgeKind.CASE_STUDY, KnowledgeKind.PRODUCT_SHEET, KnowledgeKind.FAQ)
+    drawn = [(await drawing.entry(number, places, kinds[number % 3]), number) for number in range(60)]  # type: ignore[arg-type]
+    expected = set()
+    for made, number in drawn:
+        marked = drawing.random.random() < 0.7
+        async with database.open_uow(SYSTEM) as uow:
+            item = await uow.session.get_one(KnowledgeItem, made.item.id)
+            item.shareable = marked
+            uow.note("knowledge.shared", item)
+        if marked and made.in_use and made.in_date and not made.audience and number % 3 < 2:
+            expected.add((id_of(made.item), made.in_use))
+    assert expected
+    listed = fits((await customer.get("/content/v1/items?limit=50")).json(), "Items")["items"]
+    assert {(item["id"], item["version"]) for item in listed} == expected
+    assert all(f"第{item['version']}版" in item["body"]["markdown"] for item in listed)
+    hits = fits((await customer.get("/content/v1/search?q=发电机组保养&limit=50")).json(), "Hits")["hits"]
+    assert {(hit["item"]["id"], hit["item"]["version"]) for hit in hits} <= expected
+    assert hits
+    answers = {id_of(made.item): await customer.get(f"/content/v1/items/{id_of(made.item)}") for made, _ in drawn}
+    assert {id for id, answer in answers.items() if answer.status_code == 200} == {id for id, _ in expected}
+    assert {answer.status_code for answer in answers.values()} == {200, 404}
 
 
 async def test_a_pending_revision_changes_nothing_that_goes_out(customer: Customer) -> None:
