@@ -287,7 +287,10 @@ class Library:
             by_words, by_meaning = await words, None
         else:
             by_words, by_meaning = await asyncio.gather(words, dense.vectors.search(vector, CANDIDATE_LIMIT, allowed))
-        return fuse(by_words, by_meaning, script_of(query), lambda at: stock.pieces[at].script, 2 * CANDIDATE_LIMIT)
+        pieces = stock.pieces
+        return fuse(
+            by_words, by_meaning, script_of(query), lambda at: pieces[at].script, 2 * CANDIDATE_LIMIT, lambda at: pieces[at].item_id
+        )  # fmt: skip
 
     async def _query_vectors(self, queries: Iterable[str]) -> tuple[Dense | None, dict[str, Floats]]:
         """What serves, and each query's vector; none while there is nothing to compare it with."""
