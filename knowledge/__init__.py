@@ -58,10 +58,12 @@ from knowledge.service import (
     stored_content,
     submit,
 )
+from knowledge.sharing import SHARED_KINDS, ContentRequest, forget_old_requests, is_shared, log_requests, share
 from knowledge.units import unit
 
 __all__ = [
     "CURATING",
+    "SHARED_KINDS",
     "WATCHING",
     "Audience",
     "Building",
@@ -69,6 +71,7 @@ __all__ = [
     "Computation",
     "Computed",
     "Content",
+    "ContentRequest",
     "Facets",
     "Filter",
     "Found",
@@ -112,9 +115,12 @@ __all__ = [
     "difference",
     "draft",
     "fits",
+    "forget_old_requests",
     "hand_over",
     "imported_rows",
     "index_imported",
+    "is_shared",
+    "log_requests",
     "model_of",
     "present_body",
     "propose",
@@ -127,6 +133,7 @@ __all__ = [
     "resume",
     "retire",
     "revise",
+    "share",
     "started_at",
     "stored_content",
     "submit",

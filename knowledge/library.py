@@ -403,7 +403,13 @@ async def _read_entries(connection: AsyncConnection, known: Mapping[UUID, Entry]
     version = (KnowledgeVersion.item_id == KnowledgeItem.id) & (
         KnowledgeVersion.number == KnowledgeItem.published_number
     )
-    columns = (*KnowledgeItem.__table__.c, KnowledgeVersion.title, KnowledgeVersion.body, KnowledgeVersion.published_at)
+    shown = (
+        KnowledgeVersion.title,
+        KnowledgeVersion.body,
+        KnowledgeVersion.published_at,
+        KnowledgeVersion.let_through_at,
+    )
+    columns = (*KnowledgeItem.__table__.c, *shown)
     whole = select(*columns).join(KnowledgeVersion, version)
     for row in await asked(connection, whole, KnowledgeItem.id, sorted(versions.keys() - entries.keys())):
         entries[row.id] = Entry.of(row)

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm.attributes import flag_modified
 
 from domain.kernel import Base, Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
-from knowledge import text
+from knowledge import guarding, text
 from knowledge.bodies import check_body, searchable
 from knowledge.model import (
     CURATING,
@@ -68,7 +68,7 @@ class Content:
     def checked(self) -> "Content":
         """The content itself, if it can be kept.
 
-        Raises Invalid for an empty or overlong title or body, or too many facets.
+        Raises Invalid for a title or body that is empty, too long, binary or in a mixed encoding, or too many facets.
         """
         for name, value, limit in (("title", self.title, TITLE_LENGTH), ("body", self.body, BODY_LENGTH)):
             if not value.strip():
@@ -81,6 +81,7 @@ class Content:
                     ),
                     (name,),
                 )
+        guarding.refuse_damage(self.title, self.body)
         for name, values in self.facets.lists().items():
             if len(values) > FACET_COUNT or any(not value.strip() for value in values):
                 raise Invalid(
@@ -162,6 +163,7 @@ async def revise(
             uow.actor.user_id,
         )
         current.state, current.changes_requested_at = KnowledgeState.DRAFT, None
+        current.body_hash = guarding.body_hash(content.body)
         number = current.number
     else:
         last = (
@@ -185,7 +187,7 @@ async def revise(
 async def submit(
     uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
 ) -> KnowledgeItem:
-    """Hand a draft to review."""
+    """Hand a draft to review, marked where something in it may be meant to steer an answer."""
     may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
     version = await draft_of(uow, item)
@@ -197,6 +199,9 @@ async def submit(
         item.state = KnowledgeState.IN_REVIEW
     touch(uow, item)
     step(uow, item, version.number, ReviewStep.SUBMITTED, comment)
+    if marks := guarding.steering(version.title, version.body):
+        names = guarding.named(marks)
+        step(uow, item, version.number, ReviewStep.MARKED, f"{names.zh}\n{names.en}")
     uow.note("knowledge.submitted", item, {"number": version.number, "comment": comment})
     await uow.session.flush()
     return item
@@ -207,7 +212,8 @@ async def publish(
 ) -> KnowledgeItem:
     """Publish the version in review; from this commit on it can be found and the one before it cannot.
 
-    Raises Forbidden when its author alone would publish it, Conflict when nothing is in review.
+    Raises Forbidden when its author alone would publish it, Conflict when nothing is in review, Invalid for one that is
+    marked without a comment that says why it is let through.
     """
     may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
@@ -220,6 +226,12 @@ async def publish(
             ("id",),
         )
     check_body(item.kind, version.body)
+    if marks := guarding.steering(version.title, version.body):
+        said = bool((comment or "").strip())
+        if not said and not uow.actor.unrestricted:
+            raise guarding.needs_words(marks)
+        # What a program publishes was let through by nobody: it is found, and the assistant leaves it alone.
+        version.let_through_at = uow.now if said and not uow.actor.unrestricted else None
     if item.published_number is not None:
         (await numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
     version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id
@@ -295,7 +307,7 @@ async def imported_rows(
         {
             "id": uow.new_id(), "item_id": item_id, "number": 1, "state": KnowledgeState.PUBLISHED, "title": content.title, "body": content.body,
             "facets": content.stored_facets(), "author_id": None, "submitted_at": None, "published_at": uow.now, "published_by_id": uow.actor.user_id,
-            "created_at": uow.now,
+            "created_at": uow.now, "body_hash": guarding.body_hash(content.body),
         }
         for item_id, _, content in fresh
     ]  # fmt: skip
@@ -351,7 +363,7 @@ def may_curate(uow: UnitOfWork) -> None:
 def _version(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> KnowledgeVersion:
     return KnowledgeVersion(
         id=uow.new_id(), item_id=item.id, number=number, state=KnowledgeState.DRAFT, title=content.title, body=content.body,
-        facets=content.stored_facets(), author_id=uow.actor.user_id, created_at=uow.now,
+        facets=content.stored_facets(), author_id=uow.actor.user_id, created_at=uow.now, body_hash=guarding.body_hash(content.body),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from domain.kernel import Text
 LABELS = {
     "refresh_measures": Text("经营视图刷新", "The figures of the business are computed anew"),
     "expire_quotes": Text("报价到期", "Quotes expire"),
+    "forget_content_requests": Text("清理内容接口记录", "Old requests to the content API are forgotten"),
     "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),
     "keep_signals": Text("信号按月分区与清理", "Months of signals are made ready, and old ones removed"),
     "clear_outbox": Text("清理已处理的事件", "Events that were handled are removed"),

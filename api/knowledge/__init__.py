@@ -9,17 +9,25 @@ from api.knowledge.index import IndexQueries
 from api.knowledge.media import MediaQueries
 from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
+from api.knowledge.sharing import SharingMutations, SharingQueries
 
 __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
 class KnowledgeQueries(
-    EntryQueries, CurationQueries, SearchQueries, IndexQueries, RoiQueries, BattlecardQueries, MediaQueries
+    EntryQueries,
+    CurationQueries,
+    SearchQueries,
+    IndexQueries,
+    RoiQueries,
+    BattlecardQueries,
+    MediaQueries,
+    SharingQueries,
 ):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations, SharingMutations):
     """The mutations of this room."""

@@ -39,6 +39,7 @@ PREFIXES = {
     "Territory": "ter",
     "Brand": "brd",
     "RoiCalculation": "roi",
+    "ContentRequest": "crq",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

@@ -373,7 +373,12 @@ async def allow(
 
 def drafted(prompt: Prompt) -> list[dict[str, str]]:
     """The drafted sections as the prompt shows them to the model."""
-    found: list[dict[str, str]] = json.loads(prompt.user.split("<draft>\n")[1].split("\n</draft>")[0])
+    return drafted_in(prompt.user)
+
+
+def drafted_in(user: str) -> list[dict[str, str]]:
+    """The drafted sections in the words of a prompt."""
+    found: list[dict[str, str]] = json.loads(user.split("<draft>\n")[1].split("\n</draft>", maxsplit=1)[0])
     return found
 
 
