@@ -1,6 +1,8 @@
 """Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
 
+from knowledge.effectiveness import KnowledgeEffectiveness
 from knowledge.library import Library
+from knowledge.likeness import KnowledgeLikeness
 from knowledge.model import (
     CURATING,
     CachedVector,
@@ -12,6 +14,7 @@ from knowledge.model import (
     Publication,
     Retrieval,
 )
+from knowledge.retirement import RetirementProposal
 from knowledge.retrieval import Filter, Found, Hit, SearchResult, Situation, Wanted
 from knowledge.service import (
     Content,
@@ -27,10 +30,11 @@ from knowledge.service import (
     stored_content,
     submit,
 )
+from knowledge.usage import LoggedSearch
 
 __all__ = [
-    "CURATING", "CachedVector", "Content", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeItem", "KnowledgeKind",
-    "KnowledgeState", "KnowledgeVersion", "Library", "Passage", "Publication", "Retrieval", "SearchResult", "Situation", "Wanted", "draft",
+    "CURATING", "CachedVector", "Content", "Facets", "Filter", "Found", "Hit", "ImportedItem", "KnowledgeChanged", "KnowledgeEffectiveness", "KnowledgeItem", "KnowledgeKind", "KnowledgeLikeness",
+    "KnowledgeState", "KnowledgeVersion", "Library", "LoggedSearch", "Passage", "Publication", "RetirementProposal", "Retrieval", "SearchResult", "Situation", "Wanted", "draft",
     "imported_rows", "index_imported",
     "publish", "retire", "revise", "stored_content", "submit",
 ]  # fmt: skip

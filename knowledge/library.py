@@ -25,7 +25,20 @@ from knowledge.index import AllowedPassages
 from knowledge.lexical import LexicalIndex
 from knowledge.model import KnowledgeItem, KnowledgeState, KnowledgeVersion, Passage, Publication
 from knowledge.packaged_model import Progress
-from knowledge.retrieval import Entry, Filter, Found, Hit, Piece, SearchResult, Stock, Wanted, fits, passes, ranked
+from knowledge.retrieval import (
+    Entry,
+    Filter,
+    Found,
+    Hit,
+    Piece,
+    SearchResult,
+    Stock,
+    Wanted,
+    explained,
+    fits,
+    passes,
+    ranked,
+)
 from knowledge.text import query_tokens, script_of, tokenise
 from knowledge.vector_cache import Encoding, asked, turn
 from knowledge.vectors import Dense, Standing, VectorHome
@@ -60,6 +73,7 @@ class Library:
         self._lexical: LexicalIndex | None = None
         self._dense: Dense | None = None
         self._lacking, self._counted = 0, (-1, 0.0)
+        self._prior: Mapping[UUID, float] = {}
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
         self._refreshing = asyncio.Lock()
         self._embedding = asyncio.Lock()
@@ -162,6 +176,10 @@ class Library:
         self._dense, self._counted = dense, (-1, 0.0)
         await self._count_lacking()
 
+    def weigh(self, prior: Mapping[UUID, float]) -> None:
+        """Let the track record of entries, each from -1 to 1, count in rankings from now on; none counts where it is empty."""
+        self._prior = prior
+
     # ---- its state ---------------------------------------------------------------------------------------------------
 
     @property
@@ -193,7 +211,12 @@ class Library:
             best: dict[UUID, FusedHit] = {}
             for hit in found:
                 best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
-            return [_hit(stock, item_id, hit) for item_id, hit in islice(best.items(), limit)]
+            prior = self._prior
+            # Hits come best first, and equal ones stay in their order.
+            order = (
+                sorted(best, key=lambda item_id: -explained(best[item_id], prior.get(item_id))[0]) if prior else best
+            )
+            return [_hit(stock, item_id, best[item_id], prior.get(item_id)) for item_id in islice(order, limit)]
 
         hits = await self._level(look)
         await self._count_lacking()
@@ -211,7 +234,7 @@ class Library:
                 )  # fmt: skip
                 allowed = await self._allowed_for(stock, actor, shape, fits(want), want.under)
                 hits = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
-                found[name] = _ranked(stock, want, hits, allowed)
+                found[name] = _ranked(stock, want, hits, allowed, self._prior)
             return found
 
         return await self._level(look)
@@ -288,19 +311,21 @@ class Library:
         return allowed
 
 
-def _hit(stock: Stock, item_id: UUID, hit: FusedHit) -> Hit:
+def _hit(stock: Stock, item_id: UUID, hit: FusedHit, prior: float | None) -> Hit:
     passage = stock.pieces[hit.passage_id].text
-    return Hit(item_id, stock.entries[item_id].version, passage, hit.score, hit.explanation)
+    score, explanation = explained(hit, prior)
+    return Hit(item_id, stock.entries[item_id].version, passage, min(max(score, 0.0), 1.0), explanation)
 
 
-def _ranked(stock: Stock, want: Wanted, hits: Sequence[FusedHit], allowed: AllowedPassages) -> list[Found]:
+def _ranked(
+    stock: Stock, want: Wanted, hits: Sequence[FusedHit], allowed: AllowedPassages, prior: Mapping[UUID, float]
+) -> list[Found]:
     """The best entries for a want; one that the query does not touch still fits, and comes after those that it does."""
-    scores: dict[UUID, float] = {}
+    best: dict[UUID, FusedHit] = {}
     for hit in hits:
-        scores.setdefault(stock.pieces[hit.passage_id].item_id, hit.score)
-    for number in allowed.ids.tolist():
-        scores.setdefault(stock.pieces[number].item_id, 0.0)
-    return ranked([stock.entries[item_id] for item_id in scores], want, scores)
+        best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
+    fitting = dict.fromkeys((*best, *(stock.pieces[number].item_id for number in allowed.ids.tolist())))
+    return ranked([stock.entries[item_id] for item_id in fitting], want, best, prior)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from api.settings import Settings
-from assistant import pipeline
+from assistant import outcomes, pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
@@ -63,6 +63,10 @@ async def _refresh_measures(tools: Tools, _body: Body) -> int:
     return await measures.refresh(tools.database)
 
 
+async def _count_effects(tools: Tools, _body: Body) -> int:
+    return await outcomes.refresh(tools.database)
+
+
 async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
@@ -94,6 +98,7 @@ def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
 KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
     Kind("refresh_measures", _refresh_measures, cron="0 */2 * * *", at_start=True),
+    Kind("count_effects", _count_effects, cron="41 */6 * * *", at_start=True),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),

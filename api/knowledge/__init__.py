@@ -2,6 +2,7 @@
 
 import strawberry
 
+from api.knowledge.effects import EffectQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.search import SearchQueries
 
@@ -9,7 +10,7 @@ __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
-class KnowledgeQueries(EntryQueries, SearchQueries):
+class KnowledgeQueries(EntryQueries, SearchQueries, EffectQueries):
     """The roots of this room."""
 
 

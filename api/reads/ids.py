@@ -37,6 +37,9 @@ PREFIXES = {
     "ConsentGrant": "cgr",
     "Territory": "ter",
     "Brand": "brd",
+    "KnowledgeEffectiveness": "eff",
+    "KnowledgeLikeness": "lik",
+    "RetirementProposal": "ret",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

@@ -120,6 +120,7 @@ class Shelf:
 
     found: Mapping[str, list[Found]] = field(default_factory=dict)
     late: bool = False
+    wants: Mapping[str, Wanted] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> list[Found]:
         """The entries found under a name.
