@@ -195,6 +195,11 @@ class Library:
         return "ready" if self._degraded() is None else "computing"
 
     @property
+    def serving_embedder(self) -> Embedder | None:
+        """The model whose vectors serve now; None while words serve alone."""
+        return None if self._dense is None else self._dense.embedder
+
+    @property
     def engine(self) -> str | None:
         """Who searches the vectors: faiss in this process, or pgvector in the database; None before that is known."""
         return None if self._home is None else self._home.engine

@@ -20,13 +20,14 @@ from knowledge.text import normalise, tokenise
 from knowledge.vector_cache import asked
 
 EVERY = timedelta(hours=24)
-NEAR_BY_MEANING, NEAR_BY_WORDS = 0.955, 0.75
+NEAR_BY_MEANING, NEAR_BY_WORDS = 0.975, 0.75
 """From which cosine on two passages say nearly the same: of their vectors (multilingual-e5-small), of their words (TF-IDF)."""
 BLOCK = 512
 KEPT = 2_000
 """How many pairs of entries are kept, the nearest first."""
 QUOTED = 1_000
 """How much of a passage a pair quotes."""
+SHOWN = frozenset({"item", "other_item", "figures", "other_figures"})
 
 
 class LikenessMethod(StrEnum):
@@ -41,7 +42,7 @@ class KnowledgeLikeness(Base):
 
     __tablename__ = "knowledge_likenesses"
     __unledgered__ = "compared from passages, which are derived themselves"
-    __access__ = Access(sights(CURATING, Through("item_id", "KnowledgeItem"), frozenset({"item", "other_item"})))
+    __access__ = Access(sights(CURATING, Through("item_id", "KnowledgeItem"), SHOWN))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"), index=True)

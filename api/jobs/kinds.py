@@ -11,6 +11,7 @@ from assistant import outcomes, pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
+from knowledge import likeness, retirement
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -67,6 +68,14 @@ async def _count_effects(tools: Tools, _body: Body) -> int:
     return await outcomes.refresh(tools.database)
 
 
+async def _compare_passages(tools: Tools, _body: Body) -> int:
+    return await likeness.refresh(tools.database)
+
+
+async def _propose_retirements(tools: Tools, _body: Body) -> int:
+    return await retirement.propose(tools.database)
+
+
 async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
@@ -99,6 +108,8 @@ KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
     Kind("refresh_measures", _refresh_measures, cron="0 */2 * * *", at_start=True),
     Kind("count_effects", _count_effects, cron="41 */6 * * *", at_start=True),
+    Kind("compare_passages", _compare_passages, cron="7 2 * * *"),
+    Kind("propose_retirements", _propose_retirements, cron="37 2 * * *"),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
