@@ -1,6 +1,6 @@
 """What became of the entries that answers were offered: counted from searches, citations, feedback and deals."""
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +28,6 @@ EVERY = timedelta(hours=6)
 INSERTED_AT_ONCE = 2_000
 ACCEPTED = (FeedbackVerdict.USED, FeedbackVerdict.EDITED)
 SEGMENTS = {
-    Segment.ALL: None,
     Segment.INDUSTRY: "industry",
     Segment.STAGE: "stage",
     Segment.CONCERN: "concern",
@@ -46,7 +45,7 @@ async def refresh(database: Database) -> int:
         last = await uow.session.scalar(select(func.max(KnowledgeEffectiveness.computed_at)))
         if last is not None and uow.now - last < EVERY / 4:
             return 0
-        counted = with_totals([row async for row in _counted(uow, embedded=database.embedded)])
+        counted = with_totals(await _counted(uow, embedded=database.embedded))
         await uow.session.execute(delete(KnowledgeEffectiveness), execution_options={"synchronize_session": False})
         rows = [
             {"id": uow.new_id(), "computed_at": uow.now, **_values(one), **figures}
@@ -61,17 +60,21 @@ def _values(one: Counts) -> dict[str, Any]:
     return {name: getattr(one, name) for name in Counts.__dataclass_fields__}
 
 
-async def _counted(uow: UnitOfWork, *, embedded: bool) -> AsyncIterator[Counts]:
+async def _counted(uow: UnitOfWork, *, embedded: bool) -> list[Counts]:
+    """The counts in every segment, from one pass over the year's offers."""
     outcomes = _outcomes(uow.now, embedded=embedded).subquery()
-    for segment, column in SEGMENTS.items():
-        key = outcomes.c[column] if column else literal(None)
-        by = (outcomes.c.item_id, outcomes.c.version_number, outcomes.c.kind, *((key,) if column else ()))
-        sums = [func.sum(outcomes.c[name]).label(name) for name in NUMBERS]
-        counted = select(*by[:3], key.label("segment_key"), *sums).group_by(*by)
-        if column:
-            counted = counted.where(key.is_not(None))
-        for row in (await uow.session.execute(counted)).mappings():
-            yield Counts(segment=segment, **row)
+    by = [outcomes.c[name] for name in ("item_id", "version_number", "kind", *SEGMENTS.values())]
+    sums = [func.sum(outcomes.c[name]).label(name) for name in NUMBERS]
+    found: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(NUMBERS))
+    for values in (await uow.session.execute(select(*by, *sums).group_by(*by))).mappings():
+        entry = (values["item_id"], values["version_number"], values["kind"])
+        keys = [(Segment.ALL, None), *((segment, values[column]) for segment, column in SEGMENTS.items())]
+        for segment, key in keys:
+            if key is not None or segment is Segment.ALL:
+                counts = found[*entry, segment, key]
+                for place, name in enumerate(NUMBERS):
+                    counts[place] += values[name]
+    return [Counts(*group, *counts) for group, counts in found.items()]
 
 
 def _outcomes(now: datetime, *, embedded: bool) -> Select[Any]:

@@ -43,7 +43,7 @@ def in_date(now: datetime) -> ColumnElement[bool]:
     return and_(IN_USE, begun, or_(KnowledgeItem.expires_at.is_(None), KnowledgeItem.expires_at > now))
 
 
-def facets(now: datetime, kind: KnowledgeKind | None, language: Language | None) -> Select[Any]:
+def facets(now: datetime, kind: KnowledgeKind | None, language: Language | None) -> Select[*tuple[Any, ...]]:
     """For what each entry in date is made."""
     item = KnowledgeItem
     asked = select(item.concerns, item.stages, item.industries).where(in_date(now))
@@ -80,7 +80,7 @@ def _places(known: dict[str, int], keys: Iterable[str]) -> list[int]:
     return [known[key] for key in dict.fromkeys(keys) if key in known]
 
 
-def stale(now: datetime) -> Select[Any]:
+def stale(now: datetime) -> Select[*tuple[Any, ...]]:
     """Entries in use that have expired, whose review is due, or that nobody looked at for SEEN_WITHIN; the longest so first."""
     item = KnowledgeItem
     begun = (
@@ -101,13 +101,13 @@ def stale(now: datetime) -> Select[Any]:
     )
 
 
-def unused(since: datetime) -> Select[Any]:
+def unused(since: datetime) -> Select[*tuple[Any, ...]]:
     """Entries that have been in use since an instant without a search bringing them up; when one last did, null for never."""
     item = KnowledgeItem
     last = select(func.max(Retrieval.at)).where(Retrieval.item_id == item.id).scalar_subquery().label("last_at")
     return select(item.id, last).where(never_found(since)).order_by(last.nulls_first(), item.id)
 
 
-def counted(rows: Select[Any]) -> Select[Any]:
+def counted(rows: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     """How many rows a statement has."""
     return select(func.count()).select_from(rows.order_by(None).subquery())

@@ -78,7 +78,7 @@ def unanswered() -> ColumnElement[bool]:
     return or_(search.found == 0, near < NEAR, search.dense.is_(None) & (search.covered < WORDS_ALONE))
 
 
-def questions(since: datetime, of: ColumnElement[bool]) -> Select[Any]:
+def questions(since: datetime, of: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     """The different questions without a good hit, those asked most first: QUERIES rows at most."""
     search = LoggedSearch
     asked = func.count().label("asked")
@@ -94,10 +94,14 @@ def questions(since: datetime, of: ColumnElement[bool]) -> Select[Any]:
     return found.order_by(asked.desc(), search.query).limit(QUERIES)
 
 
-def totals(since: datetime, of: ColumnElement[bool]) -> Select[Any]:
+def totals(since: datetime, of: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     """How many searches there were, and how many of them had no good hit."""
     poor = func.coalesce(func.sum(case((unanswered(), 1), else_=0)), 0)
-    return select(func.count(), poor).select_from(LoggedSearch).where(LoggedSearch.at >= since, of)
+    return (
+        select(func.count().label("searches"), poor.label("unanswered"))
+        .select_from(LoggedSearch)
+        .where(LoggedSearch.at >= since, of)
+    )
 
 
 def clustered(asked: Sequence[Question], embedder: Encodes | None) -> list[Gap]:

@@ -4,19 +4,23 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import Index, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.kernel import Base, Language, Role
+from domain.kernel import SYSTEM, Base, Database, Language, Role
 from knowledge.fusion import DENSE, MethodScore
 from knowledge.model import Retrieval
 from knowledge.text import query_tokens, tokenise
+from knowledge.vector_cache import ASKED_AT_ONCE
 
 QUERY_LENGTH = 500
 """How much of a query is kept."""
+KEPT = timedelta(days=400)
+"""How long searches are kept: a little longer than effectiveness looks back."""
+REMOVED_AT_ONCE = 10_000
 LOOKED_AT = 3
 """How many of the first entries tell how much of the query is met."""
 SPACE = re.compile(r"\s+")
@@ -105,3 +109,22 @@ def logged(
             rank=rank, score=offer.score, at=occasion.at,
             methods=[{"method": one.method, "rank": one.rank, "score": one.score, "weight": one.weight} for one in offer.methods],
         )  # fmt: skip
+
+
+async def remove_old(database: Database) -> int:
+    """Remove searches with what they offered once they are older than KEPT, part by part; how many rows there were."""
+    removed, before = 0, database.clock() - KEPT
+    for model in (Retrieval, LoggedSearch):
+        while part := await _remove(database, model, before):
+            removed += part
+    return removed
+
+
+async def _remove(database: Database, model: type[Retrieval] | type[LoggedSearch], before: datetime) -> int:
+    async with database.open_uow(SYSTEM) as uow:
+        oldest = select(model.id).where(model.at < before).order_by(model.at).limit(REMOVED_AT_ONCE)
+        ids = list((await uow.session.execute(oldest)).scalars())
+        for start in range(0, len(ids), ASKED_AT_ONCE):
+            part = model.id.in_(ids[start : start + ASKED_AT_ONCE])
+            await uow.session.execute(delete(model).where(part), execution_options={"synchronize_session": False})
+    return len(ids)

@@ -11,7 +11,7 @@ from assistant import outcomes, pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
-from knowledge import likeness, retirement
+from knowledge import likeness, retirement, usage
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -76,6 +76,10 @@ async def _propose_retirements(tools: Tools, _body: Body) -> int:
     return await retirement.propose(tools.database)
 
 
+async def _clear_searches(tools: Tools, _body: Body) -> int:
+    return await usage.remove_old(tools.database)
+
+
 async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
@@ -110,6 +114,7 @@ KINDS = (
     Kind("count_effects", _count_effects, cron="41 */6 * * *", at_start=True),
     Kind("compare_passages", _compare_passages, cron="7 2 * * *"),
     Kind("propose_retirements", _propose_retirements, cron="37 2 * * *"),
+    Kind("clear_searches", _clear_searches, cron="53 3 * * *"),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),

@@ -43,7 +43,7 @@ from knowledge.likeness import LikenessMethod
 from knowledge.retirement import RetirementGround, RetirementState
 
 SEES = (*CURATING, Role.MANAGER)
-LONGEST_DAYS, INDUSTRIES = 730, 40
+LONGEST_DAYS, INDUSTRIES = 365, 40
 NO_SIGHT = Text("您的角色不能查看内容看板", "your role does not see the content board")
 
 enum(
@@ -230,9 +230,7 @@ class BoardFigures:
         _check(context)
         check_size(context, first, "first")
         since, mine = _since(context, days), _mine(context)
-        ((searches, unanswered),) = [
-            tuple(row.values()) for row in await context.rows(gaps.totals(since, mine), SYSTEM)
-        ]
+        (counts,) = await context.rows(gaps.totals(since, mine), SYSTEM)
         asked = [gaps.Question(**row) for row in await context.rows(gaps.questions(since, mine), SYSTEM)]
         embedder = None if context.library is None else context.library.serving_embedder
         found = await asyncio.to_thread(gaps.clustered, asked, embedder)
@@ -244,7 +242,7 @@ class BoardFigures:
             )
             for gap in found[:first]
         ]  # fmt: skip
-        return KnowledgeGaps(searches=searches, unanswered=unanswered, clustered_by=method, gaps=shown)
+        return KnowledgeGaps(**counts, clustered_by=method, gaps=shown)
 
     @computed("Entries in use that have expired, whose review is due, or that nobody looked at for a year.")
     async def stale_knowledge(self, info: Info, first: First = 20) -> StaleEntries | None:

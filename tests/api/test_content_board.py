@@ -84,7 +84,7 @@ async def test_gaps_are_those_of_the_territories_of_a_manager(company: Company, 
     assert (managed["searches"], [gap["asked"] for gap in managed["gaps"]]) == (3, [3])
     wrong = await ask(GAPS, "CURATOR", days=0)
     assert wrong.codes == ["INVALID"]
-    assert "730" in wrong.errors[0]["message"]
+    assert "365" in wrong.errors[0]["message"]
 
 
 async def test_stale_and_unused_entries_are_listed(company: Company, ask: Ask, clock: Clock) -> None:

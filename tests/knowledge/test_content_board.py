@@ -15,6 +15,7 @@ from knowledge import (
     KnowledgeEffectiveness,
     KnowledgeItem,
     KnowledgeKind,
+    LoggedSearch,
     RetirementProposal,
     Retrieval,
     board,
@@ -162,7 +163,7 @@ async def test_what_counts_as_a_good_hit(
     await searched(shelf, "问题")
     values = {"dense": dense, "covered": share, "found": found}
     async with shelf.database.writer.begin() as connection:
-        await connection.execute(update(gaps.LoggedSearch.__table__).values(**values))  # type: ignore[arg-type]
+        await connection.execute(update(LoggedSearch.__table__).values(**values))  # type: ignore[arg-type]
     assert len(await rows_of(shelf, gaps.questions(START, true()))) == int(poor)
 
 

@@ -1,5 +1,6 @@
 """Rates with denominators: shrunk towards the mean of their kind, with intervals that are what they say."""
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -23,8 +24,8 @@ from knowledge.effectiveness import (
 )
 from knowledge.fusion import DENSE, LEXICAL, MethodScore
 from knowledge.retrieval import EFFECTIVENESS, PRIOR_WEIGHT
-from knowledge.usage import Occasion, Offer, covered, logged, normalised
-from tests.factories import START
+from knowledge.usage import Occasion, Offer, covered, logged, normalised, remove_old
+from tests.factories import START, Clock
 from tests.knowledge.shelf import PRICE, Shelf
 
 
@@ -161,3 +162,16 @@ def test_a_query_is_kept_in_one_form() -> None:
     assert covered("价格太高", ["价格太高怎么办"]) == 1.0
     assert covered("价格太高", ["交期"]) == 0.0
     assert covered("", ["交期"]) == 0.0
+
+
+async def test_searches_are_kept_for_400_days(shelf: Shelf, clock: Clock) -> None:
+    offers = [Offer(item.id, 1, "", 1.0, ()) for item in shelf.items.values()]
+    for _ in range(2):
+        async with shelf.database.open_uow(shelf.rep) as uow:
+            uow.session.add_all(logged(uow.new_id, Occasion(uow.now), "价格", offers, wanted_as="search"))
+        clock.advance(days=300)
+    assert await remove_old(shelf.database) == 1 + len(offers)
+    async with shelf.database.read() as connection:
+        left = (await connection.execute(select(Retrieval.at).distinct())).scalars().all()
+    assert left == [START + timedelta(days=300)]
+    assert await remove_old(shelf.database) == 0
