@@ -1,5 +1,6 @@
 """What became of the entries that answers were offered: counted from searches, citations, feedback and deals."""
 
+import asyncio
 from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,14 +47,16 @@ async def refresh(database: Database) -> int:
         if last is not None and uow.now - last < EVERY / 4:
             return 0
         counted = with_totals(await _counted(uow, embedded=database.embedded))
+        figures = await asyncio.to_thread(estimates, counted)
         await uow.session.execute(delete(KnowledgeEffectiveness), execution_options={"synchronize_session": False})
-        rows = [
-            {"id": uow.new_id(), "computed_at": uow.now, **_values(one), **figures}
-            for one, figures in zip(counted, estimates(counted), strict=True)
-        ]
-        for start in range(0, len(rows), INSERTED_AT_ONCE):
-            await insert_rows(uow, KnowledgeEffectiveness, rows[start : start + INSERTED_AT_ONCE])
-    return len(rows)
+        for start in range(0, len(counted), INSERTED_AT_ONCE):
+            part = slice(start, start + INSERTED_AT_ONCE)
+            rows = [
+                {"id": uow.new_id(), "computed_at": uow.now, **_values(one), **rates}
+                for one, rates in zip(counted[part], figures[part], strict=True)
+            ]
+            await insert_rows(uow, KnowledgeEffectiveness, rows)
+    return len(counted)
 
 
 def _values(one: Counts) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from math import sqrt
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy import ForeignKey, Index, select
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -123,11 +124,20 @@ def estimated(x: int, n: int, prior: Prior) -> Estimate:
     The rate is its mean (x + a) / (n + a + b), which lies between x/n and the prior's mean; low and high are its quantiles
     at (1 - COVERAGE)/2 on either side.
     """
+    rates, lows, highs = _posteriors([x], [n], [prior])
+    return Estimate(rates[0], lows[0], highs[0])
+
+
+def _posteriors(x: Sequence[int], n: Sequence[int], priors: Sequence[Prior]) -> tuple[list[float], ...]:
+    """The rates, lower and upper ends of many entries at once."""
     from scipy.special import betaincinv  # 20 MB that a process which only answers is spared
 
-    a, b = x + prior.mean * prior.weight, n - x + (1 - prior.mean) * prior.weight
+    succeeded, tried = np.array(x, np.float64), np.array(n, np.float64)
+    mean, weight = np.array([one.mean for one in priors]), np.array([one.weight for one in priors])
+    a, b = succeeded + mean * weight, tried - succeeded + (1 - mean) * weight
     tail = (1 - COVERAGE) / 2
-    return Estimate(a / (a + b), float(betaincinv(a, b, tail)), float(betaincinv(a, b, 1 - tail)))
+    found = a / (a + b), betaincinv(a, b, tail), betaincinv(a, b, 1 - tail)
+    return tuple(one.tolist() for one in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,36 +168,41 @@ NUMBERS = ("offered", "cited", "used", "edited", "rejected", "followed", "advanc
 
 
 def with_totals(rows: Sequence[Counts]) -> list[Counts]:
-    """The counts, and those of all versions of each entry together: an answer is offered one version of it only."""
-    totals: dict[tuple[UUID, KnowledgeKind, Segment, str | None], list[int]] = defaultdict(lambda: [0] * len(NUMBERS))
+    """The counts of all versions of each entry together, and of each version: an answer is offered one version of it only.
+
+    In a segment the versions are told apart where there are several.
+    """
+    groups: dict[tuple[UUID, KnowledgeKind, Segment, str | None], list[Counts]] = defaultdict(list)
     for row in rows:
-        sums = totals[row.item_id, row.kind, row.segment, row.segment_key]
-        for place, name in enumerate(NUMBERS):
-            sums[place] += getattr(row, name)
-    whole = [Counts(item, None, kind, segment, key, *sums) for (item, kind, segment, key), sums in totals.items()]
-    return [*rows, *whole]
+        groups[row.item_id, row.kind, row.segment, row.segment_key].append(row)
+    found = []
+    for (item_id, kind, segment, key), group in groups.items():
+        sums = [sum(getattr(row, name) for row in group) for name in NUMBERS]
+        found.append(Counts(item_id, None, kind, segment, key, *sums))
+        if segment is Segment.ALL or len(group) > 1:
+            found += group
+    return found
 
 
 def estimates(rows: Sequence[Counts]) -> list[dict[str, float]]:
-    """For each count its rates with their intervals; the prior is that of its kind in its segment, versions apart from totals."""
+    """For each count its rates with their intervals; the prior is that of its kind in its segment, fitted over entries."""
     groups: dict[object, list[Counts]] = defaultdict(list)
     for row in rows:
-        groups[_group(row)].append(row)
+        if row.version_number is None:
+            groups[_group(row)].append(row)
     use = {key: fitted((row.used, row.offered) for row in group) for key, group in groups.items()}
     advance = {key: fitted((row.advanced, row.followed) for row in group) for key, group in groups.items()}
-    return [_estimates(row, use[_group(row)], advance[_group(row)]) for row in rows]
+    columns: dict[str, list[float]] = {}
+    for prefix, priors_of, numbers in (("", use, ("used", "offered")), ("advance_", advance, ("advanced", "followed"))):
+        priors = [priors_of[_group(row)] for row in rows]
+        x, n = ([getattr(row, name) for row in rows] for name in numbers)
+        columns |= dict(zip((f"{prefix}rate", f"{prefix}low", f"{prefix}high"), _posteriors(x, n, priors), strict=True))
+        columns[f"{prefix}mean"] = [prior.mean for prior in priors]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _group(row: Counts) -> object:
-    return row.kind, row.segment, row.segment_key, row.version_number is None
-
-
-def _estimates(row: Counts, use: Prior, advance: Prior) -> dict[str, float]:
-    used, advanced = estimated(row.used, row.offered, use), estimated(row.advanced, row.followed, advance)
-    return {
-        "rate": used.rate, "low": used.low, "high": used.high, "mean": use.mean,
-        "advance_rate": advanced.rate, "advance_low": advanced.low, "advance_high": advanced.high, "advance_mean": advance.mean,
-    }  # fmt: skip
+    return row.kind, row.segment, row.segment_key
 
 
 def leaning(rate: float, mean: float) -> float:

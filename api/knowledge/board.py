@@ -218,7 +218,7 @@ class BoardFigures:
         _check(context)
         axes = await _axes(context)
         rows = await context.rows(board.facets(context.now, kind, language).where(_visible(context)))
-        cells = board.coverage([_Row(row) for row in rows], *axes)
+        cells = await asyncio.to_thread(board.coverage, [_Row(row) for row in rows], *axes)
         empty = sum(not cell.entries for cell in cells)
         shown = [CoverageCell(**{name: getattr(cell, name) for name in cell.__dataclass_fields__}) for cell in cells]
         return KnowledgeCoverage(concerns=axes[0], stages=axes[1], industries=axes[2], empty=empty, cells=shown)

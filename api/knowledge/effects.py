@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Any
 
 import strawberry
+from sqlalchemy import Boolean
 
 import knowledge
 from api.knowledge.entries import KnowledgeItem
-from api.reads import Connection, Node, by, column, equals, listing, names, node, roots, to_one
+from api.reads import Connection, Node, by, column, equals, listing, matching, names, node, roots, to_one
 from api.scalars import enum
 from knowledge import KnowledgeKind
 from knowledge.effectiveness import Segment
@@ -52,7 +53,9 @@ class KnowledgeEffectiveness(Node):
     """How one version of an entry worked in one segment over the last year, counted every six hours."""
 
     item: KnowledgeItem | None = to_one("item_id", "The entry.")
-    version_number: int | None = column("Its version; null for all of them together.")
+    version_number: int | None = column(
+        "Its version; null for all of them together. In a segment versions are told apart where there are several."
+    )
     kind: KnowledgeKind = column("What kind of content it holds: rates are shrunk towards the mean of the kind.")
     segment: Segment = column("By what uses are told apart.")
     segment_key: str | None = column("Which industry, stage, concern or language; null for all.")
@@ -82,6 +85,11 @@ class KnowledgeEffectivenessFilter:
 
     item_id: strawberry.ID | None = names("KnowledgeItem", "item_id", "The entry.")
     version_number: int | None = equals("version_number", "Its version.")
+    all_versions: bool | None = matching(
+        lambda view, value: view.column("version_number").is_(None) == value,
+        "All versions together, or versions by themselves.",
+        Boolean(),
+    )
     kind: KnowledgeKind | None = equals("kind", "What kind of content.")
     segment: Segment | None = equals("segment", "By what uses are told apart.")
     segment_key: str | None = equals("segment_key", "Which industry, stage, concern or language.")

@@ -114,7 +114,7 @@ async def test_figures_are_shown_to_those_who_keep_the_knowledge_and_managers(co
         await give_feedback(uow, generation, FeedbackVerdict.USED)
     assert await outcomes.refresh(company.database) > 0
     for who in ("CURATOR", "LEGAL", "ADMIN", "min"):
-        found = await ask(EFFECTS, who, filter={"segment": "CONCERN", "versionNumber": 1}, orderBy="RATE")
+        found = await ask(EFFECTS, who, filter={"segment": "CONCERN", "allVersions": True}, orderBy="RATE")
         assert found.errors == []
         (edge,) = found.data["knowledgeEffectiveness"]["edges"]
         row = edge["node"]

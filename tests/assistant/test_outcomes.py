@@ -120,11 +120,11 @@ async def test_segments_are_counted_apart(company: Company, clock: Clock) -> Non
     price = await company.reply("价格太高了", category="price_too_high")
     delivery = await company.reply("交期来不及", category="delivery_time")
     await judged(company, price, FeedbackVerdict.USED)
-    concerns = await effects(company, Segment.CONCERN)
+    concerns = await effects(company, Segment.CONCERN, version=None)
     keys = {row.segment_key for row in concerns.values()}
     assert keys == {"price_too_high", "delivery_time"}
     clock.advance(days=1)
-    industries = await effects(company, Segment.INDUSTRY)
+    industries = await effects(company, Segment.INDUSTRY, version=None)
     shared = cited(price) & industries.keys()
     assert {industries[item].segment_key for item in shared} == {"hospital"}
     assert sum(row.used for row in industries.values()) == len(cited(price))

@@ -1,5 +1,6 @@
 """Rates with denominators: shrunk towards the mean of their kind, with intervals that are what they say."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -91,13 +92,23 @@ def row(item: int, used: int, offered: int, version: int = 1, kind: KnowledgeKin
 
 def test_versions_add_up_to_their_entry() -> None:
     rows = with_totals([row(1, 3, 10), row(1, 5, 20, version=2), row(2, 1, 4)])
-    whole = {one.item_id.int: (one.used, one.offered) for one in rows if one.version_number is None}
-    assert whole == {1: (8, 30), 2: (1, 4)}
+    found = {(one.item_id.int, one.version_number): (one.used, one.offered) for one in rows}
+    assert found == {(1, None): (8, 30), (1, 1): (3, 10), (1, 2): (5, 20), (2, None): (1, 4), (2, 1): (1, 4)}
+    segment = [
+        replace(one, segment=Segment.STAGE, segment_key="proposal")
+        for one in (row(1, 3, 10), row(2, 1, 4), row(2, 1, 1, version=2))
+    ]
+    assert {(one.item_id.int, one.version_number) for one in with_totals(segment)} == {
+        (1, None),
+        (2, None),
+        (2, 1),
+        (2, 2),
+    }
 
 
 def test_each_kind_has_its_own_mean() -> None:
-    rows = [row(1, 9, 10), row(2, 1, 10, kind=KnowledgeKind.POLICY)]
-    talk, policy = estimates(rows)
+    rows = with_totals([row(1, 9, 10), row(2, 1, 10, kind=KnowledgeKind.POLICY)])
+    talk, _, policy, _ = estimates(rows)
     assert talk["mean"] == pytest.approx(9.5 / 11)
     assert policy["mean"] == pytest.approx(1.5 / 11)
 
