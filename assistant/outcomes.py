@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, and_, case, delete, exists, extract, func, literal, or_, select
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.orm import aliased
 
 from assistant.model import SHOWN, Citation, Disposition, FeedbackVerdict, Generation, GenerationFeedback
@@ -68,8 +70,15 @@ async def _counted(uow: UnitOfWork, *, embedded: bool) -> list[Counts]:
     outcomes = _outcomes(uow.now, embedded=embedded).subquery()
     by = [outcomes.c[name] for name in ("item_id", "version_number", "kind", *SEGMENTS.values())]
     sums = [func.sum(outcomes.c[name]).label(name) for name in NUMBERS]
+    rows = (await uow.session.execute(select(*by, *sums).group_by(*by))).mappings().all()
+    # A year's groups are summed in a thread: whoever is served by this process does not wait for them.
+    return await asyncio.to_thread(_summed, rows)
+
+
+def _summed(rows: Sequence[RowMapping]) -> list[Counts]:
+    """The groups of all segments at once, summed in each segment by itself."""
     found: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(NUMBERS))
-    for values in (await uow.session.execute(select(*by, *sums).group_by(*by))).mappings():
+    for values in rows:
         entry = (values["item_id"], values["version_number"], values["kind"])
         keys = [(Segment.ALL, None), *((segment, values[column]) for segment, column in SEGMENTS.items())]
         for segment, key in keys:

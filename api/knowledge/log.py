@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -12,7 +12,7 @@ from sqlalchemy import func, literal, select
 
 from assistant.masking import Masking
 from domain.accounts import Contact
-from domain.kernel import SYSTEM, Actor, Base, Database, Role, UnitOfWork
+from domain.kernel import SYSTEM, Actor, Base, Database, Role
 from domain.people import Territory
 from knowledge import Filter, Hit
 from knowledge.usage import Occasion, Offer, logged, normalised
@@ -75,18 +75,18 @@ class SearchLog:
         return written
 
     async def _write(self, batch: list[_Asked]) -> None:
+        said = literal("\n".join(asked.query for asked in batch))
+        named = (func.instr if self._database.embedded else func.strpos)(said, Contact.name) > 0
+        async with self._database.read(SYSTEM) as connection:
+            found = await connection.execute(select(Contact.name).where(func.length(Contact.name) > 1, named))
+            names = list(found.scalars())
+            parents = {
+                row.id: row.parent_id for row in await connection.execute(select(Territory.id, Territory.parent_id))
+            }
+        # Masking and cutting words takes a millisecond for each search: in a thread, nobody waits for it.
+        rows = await asyncio.to_thread(_rows, self._database.new_id, batch, names, parents)
         async with self._database.open_uow(SYSTEM) as uow:
-            names = await self._names_in(uow, "\n".join(asked.query for asked in batch))
-            places = await uow.session.execute(select(Territory.id, Territory.parent_id))
-            parents = {row.id: row.parent_id for row in places}
-            for asked in batch:
-                uow.session.add_all(_rows(uow, asked, names, parents))
-
-    async def _names_in(self, uow: UnitOfWork, said: str) -> list[str]:
-        """The names of contacts that occur in a text."""
-        named = (func.instr if self._database.embedded else func.strpos)(literal(said), Contact.name) > 0
-        found = await uow.session.execute(select(Contact.name).where(func.length(Contact.name) > 1, named))
-        return list(found.scalars())
+            uow.session.add_all(rows)
 
     async def start(self) -> None:
         """Begin to write every FLUSH_SECONDS."""
@@ -117,9 +117,14 @@ class SearchLog:
             log.exception("searches wait to be written")
 
 
-def _rows(uow: UnitOfWork, asked: _Asked, names: list[str], parents: dict[UUID, UUID | None]) -> list[Base]:
-    # A reach names all territories below; the search is that of the one on top, where there is one.
-    tops = [one for one in asked.territories if parents.get(one) not in asked.territories]
-    occasion = replace(asked.occasion, territory_id=tops[0] if len(tops) == 1 else None)
-    query = Masking(names).mask(asked.query)
-    return list(logged(uow.new_id, occasion, query, asked.offers, wanted_as=AS_ASKED))
+def _rows(
+    new_id: Callable[[], UUID], batch: list[_Asked], names: list[str], parents: Mapping[UUID, UUID | None]
+) -> list[Base]:
+    rows: list[Base] = []
+    for asked in batch:
+        # A reach names all territories below; the search is that of the one on top, where there is one.
+        tops = [one for one in asked.territories if parents.get(one) not in asked.territories]
+        occasion = replace(asked.occasion, territory_id=tops[0] if len(tops) == 1 else None)
+        query = Masking(names).mask(asked.query)
+        rows += logged(new_id, occasion, query, asked.offers, wanted_as=AS_ASKED)
+    return rows
