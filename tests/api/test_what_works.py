@@ -1,13 +1,18 @@
 """What works, through the schema: searches that are kept, figures of effectiveness, and who sees them."""
 
 import asyncio
+import sqlite3
+from pathlib import Path
 
+import httpx2
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 
 from api.context import Context
+from api.jobs import Upkeep
 from api.knowledge.log import CAPACITY, SearchLog
 from api.schema import schema
+from api.settings import Settings
 from assistant import outcomes
 from assistant.model import FeedbackVerdict
 from assistant.review import give_feedback
@@ -15,8 +20,10 @@ from domain.kernel import Language, Role
 from domain.ledger import AuditEvent
 from knowledge import Filter, Library, LoggedSearch, Retrieval
 from knowledge.effectiveness import KnowledgeEffectiveness
+from knowledge.retrieval import EFFECTIVENESS
 from tests.api.conftest import Ask, Company
 from tests.api.test_knowledge import SEARCH, published
+from tests.installation import Home, running
 
 REPLY = """mutation($input: DraftObjectionReplyInput!) { draftObjectionReply(input: $input) { generation { id } errors { code message } } }"""
 EFFECTS = """query($filter: KnowledgeEffectivenessFilter, $orderBy: EffectOrder) {
@@ -135,3 +142,53 @@ async def test_the_log_is_no_matter_of_the_ledger(company: Company, searches: Se
     async with company.database.read() as connection:
         assert (await connection.execute(select(AuditEvent.__table__))).all() == []
     assert KnowledgeEffectiveness.__unledgered__
+
+
+def test_a_server_that_is_stopped_has_kept_every_search(tmp_path: Path) -> None:
+    """A real process, and SIGTERM before its five seconds are over; the demo company answers."""
+    home = Home(tmp_path / "home")
+    assert home.run("demo").returncode == 0
+    with running(home) as address:
+        token = home.run("token", "lei.zhang@example.com").stdout.strip()
+        for number in range(5):
+            body = {"query": SEARCH, "variables": {"query": f"价格太高怎么办 {number}", "first": 3}}
+            answer = httpx2.post(f"http://{address}/graphql", json=body, headers={"authorization": f"Bearer {token}"})
+            assert len(answer.json()["data"]["searchKnowledge"]["hits"]) == 3
+    with sqlite3.connect(home.path / "sortie.db") as database:
+        kept = database.execute("SELECT query, found, role FROM knowledge_searches ORDER BY query").fetchall()
+        offered = database.execute("SELECT count(*) FROM retrievals WHERE search_id IS NOT NULL").fetchone()
+    database.close()
+    assert kept == [(f"价格太高怎么办 {number}", 3, "REP") for number in range(5)]
+    assert offered == (15,)
+
+
+@pytest.mark.parametrize("switched_on", [True, False])
+async def test_a_setting_switches_the_track_record_off(
+    company: Company, ask: Ask, tmp_path: Path, switched_on: bool
+) -> None:
+    item = await published(ask)
+    library = Library(company.database)
+    before = (await library.search(company.people["lei"], "价格太高", Filter(), 5)).hits[0]
+    async with company.database.writer.begin() as connection:
+        figures = dict.fromkeys(("cited", "used", "edited", "rejected", "followed", "advanced"), 0) | {"offered": 40}
+        rates = dict.fromkeys(("low", "high", "advance_rate", "advance_low", "advance_high", "advance_mean"), 0.1)
+        row = {
+            "id": company.database.new_id(),
+            "item_id": before.item_id,
+            "kind": "OBJECTION_RESPONSE",
+            "segment": "ALL",
+            "rate": 0.6,
+            "mean": 0.2,
+        }
+        computed = {"computed_at": company.database.clock()}
+        await connection.execute(insert(KnowledgeEffectiveness.__table__).values(**figures, **rates, **row, **computed))  # type: ignore[arg-type]
+    settings = Settings(home=tmp_path, embedding_model="off", effectiveness_prior=switched_on)
+    upkeep = Upkeep(company.database, library, settings)
+    await upkeep.start()
+    await asyncio.sleep(0.2)
+    await upkeep.stop()
+    after = (await library.search(company.people["lei"], "价格太高", Filter(), 5)).hits[0]
+    lines = [line for line in after.explanation if line.method == EFFECTIVENESS]
+    # (0.6 - 0.2) / sqrt(0.2 * 0.8) is one deviation above the mean.
+    assert [(round(line.score, 9), line.weight) for line in lines] == ([(1.0, 0.03)] if switched_on else [])
+    assert item["title"] == "医院说价格太高"
