@@ -22,7 +22,9 @@ from graphql import (
     is_leaf_type,
 )
 
-SKIPPED = frozenset({"searchKnowledge", "contactability", "assistantMetrics", "verifyLedger", "jobs"})
+SKIPPED = frozenset({
+    "searchKnowledge", "contactability", "assistantMetrics", "verifyLedger", "jobs", "knowledgeCoverage", "knowledgeGaps", "staleKnowledge", "unusedKnowledge",
+})  # fmt: skip
 """Fields that are left to the resolvers by design, and that no document asks for."""
 SIZES = (1, 2, 3, 5)
 HOSTILE = (
