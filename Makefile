@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth bench-knowledge bench-processes ide clean
+.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth bench-knowledge bench-processes eval ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -66,6 +66,9 @@ bench-knowledge: $(STAMP) ## Measure the search of the knowledge among 1,000 to 
 
 bench-processes: $(STAMP) ## Measure reads, writes and drafts with 1, 2 and 4 processes and draw docs/processes.svg (8 minutes)
 	@$(BIN)/python -m bench.processes $(ARGS)
+
+eval: $(STAMP) ## Measure retrieval on the questions of bench/retrieval and compare with its thresholds (2 minutes)
+	@$(BIN)/python -m bench.retrieval_sets $(ARGS)
 
 ide: ## Build the page at GET /graphql again (needs Node.js; its result is committed)
 	@cd api/ide && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build

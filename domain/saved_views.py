@@ -1,33 +1,30 @@
 """Lists that people keep: what is shown, in which order and columns, and who else finds it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, FromClause, Index, false, select
+from sqlalchemy import ForeignKey, Index, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain import people
 from domain.kernel import (
     Access,
     Actor,
+    AtOrAbove,
     Conflict,
     Forbidden,
     Invalid,
     Matching,
     Owned,
-    Reach,
     Record,
     Role,
     Text,
     UnitOfWork,
-    among,
     load,
     sights,
 )
-from domain.people import Territory
 
 
 class SharedWith(StrEnum):
@@ -39,22 +36,6 @@ class SharedWith(StrEnum):
 
 
 NAME_LENGTH, PER_PERSON = 200, 200
-
-
-@dataclass(frozen=True)
-class AtOrAbove:
-    """Rows of a territory in which the reach holds, or in a part of which it does."""
-
-    column: str = "territory_id"
-
-    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
-        """Look the territory up among the reach's and all above them."""
-        if not reach.territory_ids:
-            return false()
-        own = select(Territory.id, Territory.parent_id).where(among(Territory.id, reach.territory_ids))
-        above = own.cte(recursive=True)
-        parents = select(Territory.id, Territory.parent_id).join(above, Territory.id == above.c.parent_id)
-        return table.c[self.column].in_(select(above.union(parents).c.id))
 
 
 class SavedView(Record):

@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 EXACT_LIMIT: Final = 3_000
 """Allowed passages up to which each is compared: that takes less time than the index and misses nothing."""
-EF_SEARCH: Final = 200
+EF_SEARCH: Final = ((20_000, 200), (None, 400))
+"""How many candidates the index keeps (hnsw.ef_search), by the number of allowed passages up to which that is enough."""
 OVER_FETCHED: Final = 2
 """How many times as many as wanted the index is asked for, whose order is nearly right."""
 SCANNED: Final = 20_000
@@ -41,7 +42,7 @@ UNUSED_AFTER: Final = timedelta(days=7)
 BUILD_MEMORY_MB: Final = (64, 1024)
 
 _SETTINGS = text(
-    f"SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '{EF_SEARCH}', true)"
+    "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', :candidates, true)"
 )
 _REALS, _NUMBERS = bindparam("query", type_=ARRAY(REAL)), bindparam("allowed", type_=ARRAY(BigInteger))
 _EXACT, _ALL = text(EXACT).bindparams(_REALS, _NUMBERS), text(ALL).bindparams(_REALS)
@@ -98,7 +99,7 @@ class PgVectors:
             if allowed is None:
                 return await self._ranking(connection, _ALL, wanted, limit)
             if _by_index(allowed, limit * OVER_FETCHED):
-                await connection.execute(_SETTINGS)
+                await connection.execute(_SETTINGS, {"candidates": str(_candidates(allowed))})
                 asked = wanted | allowed.bits | {"wanted": limit * OVER_FETCHED}
                 found = await self._ranking(connection, self._nearest, asked, limit)
                 if len(found) == limit:
@@ -115,6 +116,10 @@ class PgVectors:
         return Ranking.best(ids, -distances, limit)
 
 
+def _candidates(allowed: AllowedPassages) -> int:
+    return next(kept for limit, kept in EF_SEARCH if limit is None or len(allowed) <= limit)
+
+
 def _by_index(allowed: AllowedPassages, wanted: int) -> bool:
     """Whether the index finds so many before it gives up, and faster than comparing each allowed passage."""
     if len(allowed) <= max(EXACT_LIMIT, wanted):
@@ -126,6 +131,7 @@ class InDatabase:
     """The vectors of all processes of one database; a passage that is deleted takes its vector along in the same commit."""
 
     engine: Final = "pgvector"
+    rejected: Final = None
 
     def __init__(self, database: Database) -> None:
         self._database = database

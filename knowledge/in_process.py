@@ -57,6 +57,7 @@ class InProcess:
         self._store = store
         self._saved: int | None = None
         self._damaged = False
+        self.rejected: str | None = None
 
     def kept_words(self, pieces: Mapping[int, Piece]) -> LexicalIndex:
         """The lexical part of the stored generation."""
@@ -109,7 +110,7 @@ class InProcess:
             return None
         except (IndexUnusableError, OSError) as error:
             logger.warning("the stored index is not used: %s", error)
-            self._damaged = True
+            self._damaged, self.rejected = True, str(error)
             return None
         strange = [number for number in part.ids.tolist() if not _same(contents.get(number), pieces.get(number))]
         part.remove(strange)

@@ -189,6 +189,8 @@ class VectorIndex:
         wanted = min(limit, index.ntotal)
         if not wanted or (allowed is not None and not len(allowed)):
             return Ranking.best(*NOTHING, limit)
+        # One query is one thread's work; others that OpenMP would wake spin for milliseconds after it. The setting is the thread's.
+        faiss.omp_set_num_threads(1)
         parameters = None if allowed is None else faiss.SearchParameters(sel=allowed.selector)  # type: ignore[call-arg]
         scores, ids = index.search(rows, wanted, params=parameters)
         found = ids[0] >= 0

@@ -110,7 +110,7 @@ async def republish(uow: UnitOfWork, item_id: UUID | None, expected_version: int
     if item.draft_number is not None:
         raise Conflict(Text("已有待处理的草稿", "a draft is pending"), ("id",))
     old = stored_content(await _version(uow, item, number))
-    change = {"title": old.title, "body": old.body, **old.facets.lists()}
+    change = {"title": old.title, "body": old.body, **old.facets.lists(), **old.dates}
     return await revise(uow, item_id, expected_version, change)
 
 
@@ -213,7 +213,7 @@ async def accept(
 
 
 async def reject(
-    uow: UnitOfWork, proposal_id: UUID | None, expected_version: int | None, decision: str
+    uow: UnitOfWork, proposal_id: UUID | None, expected_version: int | None, decision: str | None
 ) -> KnowledgeProposal:
     """Leave a proposal as it is, and tell its proposer why."""
     return await _decided(
@@ -315,8 +315,8 @@ async def _version(uow: UnitOfWork, item: KnowledgeItem, number: int) -> Knowled
     return found
 
 
-def _worded(comment: str) -> str:
-    if not comment.strip():
+def _worded(comment: str | None) -> str:
+    if comment is None or not comment.strip():
         raise Invalid(WORDS_NEEDED, ("comment",))
     if len(comment) > COMMENT_LENGTH:
         raise Invalid(Text(f"最多 {COMMENT_LENGTH} 个字符", f"at most {COMMENT_LENGTH} characters"), ("comment",))

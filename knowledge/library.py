@@ -6,7 +6,8 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.kernel import SYSTEM, Actor, Database, Text, rows_visible
 from knowledge import pgvector
-from knowledge.embedding import Embedder, Floats
+from knowledge.embedding import Embedder, Floats, ModelIdentity
 from knowledge.fusion import CANDIDATE_LIMIT, DENSE, LEXICAL, FusedHit, fuse
 from knowledge.generations import GenerationStore
 from knowledge.in_database import InDatabase
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ADDED_AT_ONCE = 2_000
+CLOCKS_APART = timedelta(seconds=5)
+"""By how much the clocks of this process and of the database may differ."""
 ALLOWED_KEPT = 256
 """Sets of allowed passages that are remembered: who asks times what they ask for, the latest used."""
 TURN_SECONDS = 1.0
@@ -55,6 +58,33 @@ COUNT_SECONDS = 1.0
 
 NO_MODEL = Text("向量模型尚未就绪，仅按关键词（BM25）检索", "the embedding model is not loaded yet: BM25 serves alone")
 NO_VECTORS = Text("正在计算向量，仅按关键词（BM25）检索", "vectors are being computed: BM25 serves alone")
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """Texts that get their vectors now: how many have theirs, of how many, since when."""
+
+    done: int
+    total: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """How the index of one process stands.
+
+    `lacking` passages have no vector yet; `rejected` says why a stored index was not used, which was then built anew.
+    """
+
+    publication: int
+    passages: int
+    lacking: int
+    engine: str | None
+    model: ModelIdentity | None
+    methods: tuple[str, ...]
+    degraded: Text | None
+    building: Building | None
+    rejected: str | None
 
 
 class Library:
@@ -74,6 +104,7 @@ class Library:
         self._dense: Dense | None = None
         self._lacking, self._counted = 0, (-1, 0.0)
         self._prior: Mapping[UUID, float] = {}
+        self._building: Building | None = None
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
         self._refreshing = asyncio.Lock()
         self._embedding = asyncio.Lock()
@@ -145,7 +176,10 @@ class Library:
                     return 0
                 async with turn(self._database) as mine:
                     if mine:
-                        return await self._fill(dense, self._home, progress)
+                        try:
+                            return await self._fill(dense, self._home, progress)
+                        finally:
+                            self._building = None
                 await asyncio.sleep(TURN_SECONDS)
                 stock = await self.refresh()
             return 0
@@ -154,7 +188,7 @@ class Library:
         stock, vectors = self._stock, dense.vectors
         known = set((await vectors.ids()).tolist())
         waiting = [piece for number, piece in stock.pieces.items() if number not in known]
-        encoding = Encoding(self._database, dense.embedder, progress)
+        encoding = Encoding(self._database, dense.embedder, self._telling(progress))
         await encoding.begin(piece.content_hash for piece in waiting)
         added = 0
         for start in range(0, len(waiting), ADDED_AT_ONCE):
@@ -171,6 +205,17 @@ class Library:
         await self._serve(dense)
         await home.keep(dense, stock, self._lexical or LexicalIndex(), changed=added > 0)
         return added
+
+    def _telling(self, progress: Progress | None) -> Progress:
+        """Progress that can be asked for as well."""
+        since = self._database.clock()
+
+        def tell(done: int, total: int) -> None:
+            self._building = Building(done, total, since)
+            if progress is not None:
+                progress(done, total)
+
+        return tell
 
     async def _serve(self, dense: Dense) -> None:
         self._dense, self._counted = dense, (-1, 0.0)
@@ -204,6 +249,18 @@ class Library:
         """Who searches the vectors: faiss in this process, or pgvector in the database; None before that is known."""
         return None if self._home is None else self._home.engine
 
+    async def status(self) -> IndexStatus:
+        """How it stands now."""
+        stock, dense = await self.refresh(), self._dense
+        await self._count_lacking()
+        lacking = len(stock.pieces) if dense is None else self._lacking
+        model = None if self._embedder is None else ModelIdentity.of(self._embedder)
+        methods = (LEXICAL,) if dense is None else (LEXICAL, DENSE)
+        rejected = None if self._home is None else self._home.rejected
+        return IndexStatus(
+            stock.publication, len(stock.pieces), lacking, self.engine, model, methods, self._degraded(), self._building, rejected
+        )  # fmt: skip
+
     # ---- searching ---------------------------------------------------------------------------------------------------
 
     async def search(self, actor: Actor, query: str, wanted: Filter, limit: int) -> SearchResult:
@@ -213,15 +270,7 @@ class Library:
         async def look(stock: Stock) -> list[Hit]:
             allowed = await self._allowed_for(stock, actor, wanted, passes(wanted))
             found = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
-            best: dict[UUID, FusedHit] = {}
-            for hit in found:
-                best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
-            prior = self._prior
-            # Hits come best first, and equal ones stay in their order.
-            order = (
-                sorted(best, key=lambda item_id: -explained(best[item_id], prior.get(item_id))[0]) if prior else best
-            )
-            return [_hit(stock, item_id, best[item_id], prior.get(item_id)) for item_id in islice(order, limit)]
+            return _folded(stock, found, limit, self._prior)
 
         hits = await self._level(look)
         await self._count_lacking()
@@ -296,7 +345,10 @@ class Library:
         passing: Callable[[Entry], bool],
         under: frozenset[str] = frozenset(),
     ) -> AllowedPassages:
-        """The passages that a search may return: visible by SQL, in date, and passing; kept while none of these changes."""
+        """The passages that a search may return: visible by SQL, in date, and passing; kept while none of these changes.
+
+        About the instant at which an entry begins or ends to hold nothing is kept: the database has a clock of its own.
+        """
         now = self._database.clock()
         key = (stock.publication, stock.era(now), actor.kind, actor.user_id, actor.reaches, shape)
         allowed = self._allowed.get(key)
@@ -309,6 +361,8 @@ class Library:
                 entry.id for entry in stock.entries.values() if entry.id in visible and entry.in_date(now) and passing(entry)
             ]  # fmt: skip
             allowed = AllowedPassages([number for item_id in chosen for number in stock.numbers(item_id, under)])
+            if stock.era(now - CLOCKS_APART) != stock.era(now + CLOCKS_APART):
+                return allowed
             self._allowed[key] = allowed
             while len(self._allowed) > ALLOWED_KEPT:
                 self._allowed.popitem(last=False)
@@ -316,10 +370,31 @@ class Library:
         return allowed
 
 
-def _hit(stock: Stock, item_id: UUID, hit: FusedHit, prior: float | None) -> Hit:
+def _folded(stock: Stock, found: Sequence[FusedHit], limit: int, prior: Mapping[UUID, float]) -> list[Hit]:
+    """The first entries, each by its best passage; those that say the same as one before them are folded under it."""
+    best: dict[UUID, FusedHit] = {}
+    for hit in found:
+        best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
+    if prior:
+        # Hits come best first, and equal ones stay in their order.
+        best = dict(sorted(best.items(), key=lambda pair: -explained(pair[1], prior.get(pair[0]))[0]))
+    shown: dict[UUID, list[UUID]] = {}
+    for item_id, hit in best.items():
+        same = next((one for one in shown if stock.alike(best[one].passage_id, hit.passage_id)), None)
+        if same is not None:
+            shown[same].append(item_id)
+        elif len(shown) < limit:
+            shown[item_id] = []
+        else:
+            break
+    return [_hit(stock, item_id, best[item_id], prior.get(item_id), folded) for item_id, folded in shown.items()]
+
+
+def _hit(stock: Stock, item_id: UUID, hit: FusedHit, prior: float | None, folded: Sequence[UUID]) -> Hit:
     passage = stock.pieces[hit.passage_id].text
     score, explanation = explained(hit, prior)
-    return Hit(item_id, stock.entries[item_id].version, passage, min(max(score, 0.0), 1.0), explanation)
+    version = stock.entries[item_id].version
+    return Hit(item_id, version, passage, min(max(score, 0.0), 1.0), explanation, tuple(folded))
 
 
 def _ranked(

@@ -8,7 +8,20 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.kernel import Access, Addressed, Base, Everyone, Language, Matching, Owned, Record, Role, Sight, Through
+from domain.kernel import (
+    Access,
+    Addressed,
+    Base,
+    Everyone,
+    InDate,
+    Language,
+    Matching,
+    Owned,
+    Record,
+    Role,
+    Sight,
+    Through,
+)
 
 
 class KnowledgeKind(StrEnum):
@@ -39,6 +52,7 @@ class KnowledgeState(StrEnum):
 ITEM_FIELDS = frozenset(
     {
         "owner",
+        "effective_from",
         "expires_at",
         "source",
         "licence",
@@ -48,11 +62,17 @@ ITEM_FIELDS = frozenset(
         "roles",
         "industries",
         "competitors",
+        "regions",
     }
 )
 KEEPING = frozenset({"draft", "versions", "history", "audience", "review_at", "reminded_at"})
 """What those who keep the knowledge see besides."""
+WRITING = frozenset({"published_at", "author", "submitted_at", "published_by", "changes_requested_at"})
+PERIOD_FIELDS = frozenset({"ended_at", "version", "item", "effective_from", "expires_at"})
+PROPOSAL_FIELDS = frozenset({"item", "reason", "owner", "decided_by", "decided_at", "decision", "became"})
 CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
+WATCHING = (*CURATING, Role.AUDITOR)
+"""Who sees every entry whatever its state, who wrote what, and who let it through."""
 IN_THE_FIELD = (Role.REP, Role.MANAGER, Role.CSM)
 """Who works in territories; everybody else works everywhere."""
 FOUND = (KnowledgeState.PUBLISHED,)
@@ -80,10 +100,9 @@ class ProposalState(StrEnum):
 
 
 def _found(role: Role) -> Addressed:
-    """What is in use and addressed to those of a role."""
-    return Addressed(
-        "KnowledgeAudience", "item_id", role, Matching("state", FOUND), everywhere=role not in IN_THE_FIELD
-    )
+    """What is in use, in date and addressed to those of a role."""
+    in_use = Matching("state", FOUND, InDate("effective_from", "expires_at"))
+    return Addressed("KnowledgeAudience", "item_id", role, in_use, everywhere=role not in IN_THE_FIELD)
 
 
 class KnowledgeItem(Record):
@@ -94,8 +113,8 @@ class KnowledgeItem(Record):
 
     __tablename__ = "knowledge_items"
     __access__ = Access(
-        {role: Sight(_found(role) | Owned(), ITEM_FIELDS) for role in Role if role not in CURATING}
-        | {role: Sight(Everyone(), ITEM_FIELDS | KEEPING) for role in CURATING}
+        {role: Sight(_found(role) | Owned(), ITEM_FIELDS) for role in Role if role not in WATCHING}
+        | {role: Sight(Everyone(), ITEM_FIELDS | KEEPING) for role in WATCHING}
     )
 
     kind: Mapped[KnowledgeKind]
@@ -131,7 +150,12 @@ class KnowledgeVersion(Base):
     __tablename__ = "knowledge_versions"
     __aggregate__ = ("KnowledgeItem", "item_id")
     __access__ = Access(
-        {role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"})) for role in Role}
+        {
+            role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"}))
+            for role in Role
+            if role not in WATCHING
+        }
+        | {role: Sight(Through("item_id", "KnowledgeItem"), WRITING) for role in WATCHING}
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -158,10 +182,11 @@ class KnowledgePeriod(Base):
 
     __tablename__ = "knowledge_periods"
     __aggregate__ = ("KnowledgeItem", "item_id")
-    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem")) for role in Role})
+    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem"), PERIOD_FIELDS) for role in Role})
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
+    version_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_versions.id"))
     version_number: Mapped[int]
     begun_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -176,7 +201,12 @@ class KnowledgeAudience(Base):
 
     __tablename__ = "knowledge_audiences"
     __aggregate__ = ("KnowledgeItem", "item_id")
-    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem")) for role in CURATING})
+    __access__ = Access(
+        {
+            role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"role", "territory", "brand"}))
+            for role in WATCHING
+        }
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"), index=True)
@@ -190,7 +220,9 @@ class KnowledgeReview(Base):
 
     __tablename__ = "knowledge_reviews"
     __aggregate__ = ("KnowledgeItem", "item_id")
-    __access__ = Access({role: Sight(Through("item_id", "KnowledgeItem")) for role in CURATING})
+    __access__ = Access(
+        {role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"by", "comment"})) for role in WATCHING}
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"))
@@ -208,8 +240,8 @@ class KnowledgeProposal(Record):
 
     __tablename__ = "knowledge_proposals"
     __access__ = Access(
-        {role: Sight(Owned(), frozenset({"decision"})) for role in Role if role not in CURATING}
-        | {role: Sight(Everyone(), frozenset({"decision"})) for role in CURATING}
+        {role: Sight(Owned(), PROPOSAL_FIELDS) for role in Role if role not in WATCHING}
+        | {role: Sight(Everyone(), PROPOSAL_FIELDS) for role in WATCHING}
     )
 
     item_id: Mapped[UUID | None] = mapped_column(ForeignKey("knowledge_items.id"))
@@ -282,6 +314,7 @@ class Retrieval(Base):
     """One entry that a search brought up, for an answer or a person, with its rank: what usage is counted from."""
 
     __tablename__ = "retrievals"
+    __stays__ = "a search was made on an occasion that is past"
     __unledgered__ = "a search log; the answer that it served names its citations in the ledger"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

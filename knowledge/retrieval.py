@@ -1,6 +1,7 @@
 """What a search may return and in which order: entries as the process remembers them, filters, situations, ranking."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,13 +12,15 @@ from uuid import UUID
 from domain.kernel import Language, Text
 from knowledge.fusion import FusedHit, MethodScore
 from knowledge.model import KnowledgeKind
-from knowledge.text import TITLE_SEPARATOR, Script, script_of, searchable
+from knowledge.text import TITLE_SEPARATOR, Script, script_of, searchable, tokenise
 
 FACET_BONUS = 0.12
 """What an entry gains for each facet that names the situation."""
 EFFECTIVENESS = "effectiveness"
 PRIOR_WEIGHT = 0.03
 """What the best track record adds to an entry's score, and the worst takes away: a quarter of a facet."""
+ALIKE = 0.85
+"""The share of common tokens (Jaccard, 1901) from which two passages say the same, where their figures are the same too."""
 FACETS = ("concerns", "stages", "roles", "industries", "competitors", "regions")
 
 
@@ -91,13 +94,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One entry that a search returned, with its best passage and why it ranks there."""
+    """One entry that a search returned, with its best passage and why it ranks there.
+
+    `folded` are the entries that say the same in their best passage and would have come after it.
+    """
 
     item_id: UUID
     version: int
     passage: str
     score: float
     explanation: tuple[MethodScore, ...]
+    folded: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,30 @@ class Stock:
     def era(self, now: datetime) -> int:
         """How many of the days on which an entry begins or ends to hold have come: while it stays, so does what holds."""
         return bisect_right(self._dates, now)
+
+    @cached_property
+    def _tokens(self) -> dict[int, tuple[frozenset[str], Counter[str]]]:
+        return {}
+
+    def alike(self, one: int, other: int) -> bool:
+        """Whether two passages say the same with the same figures; those of two languages never do."""
+        first, second = self.pieces[one], self.pieces[other]
+        if self.entries[first.item_id].language is not self.entries[second.item_id].language:
+            return False
+        if first.text == second.text:
+            return True
+        (tokens, figures), (others, other_figures) = self._said(first), self._said(second)
+        if figures != other_figures or min(len(tokens), len(others)) < ALIKE * max(len(tokens), len(others)):
+            return False
+        return len(tokens & others) >= ALIKE * len(tokens | others)
+
+    def _said(self, piece: Piece) -> tuple[frozenset[str], Counter[str]]:
+        known = self._tokens.get(piece.number)
+        if known is None:
+            tokens = tokenise(piece.text)
+            figures = Counter(token for token in tokens if any(map(str.isdigit, token)))
+            known = self._tokens[piece.number] = frozenset(tokens), figures
+        return known
 
     def numbers(self, item_id: UUID, under: frozenset[str]) -> list[int]:
         """The passages of an entry: those under the headings, or all where it has none of them."""

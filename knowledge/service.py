@@ -92,10 +92,15 @@ class Content:
             raise Invalid(Text("生效时间须早于失效时间", "an entry takes effect before it expires"), ("effectiveFrom",))
         return self
 
+    @property
+    def dates(self) -> dict[str, datetime | None]:
+        """The dates by their names."""
+        return {name: getattr(self, name) for name in DATES}
+
     def stored_facets(self) -> dict[str, Any]:
         """Facets and dates as a version keeps them."""
-        dates = {name: getattr(self, name) for name in DATES}
-        return self.facets.lists() | {name: value.isoformat() if value else None for name, value in dates.items()}
+        dates = {name: value.isoformat() if value else None for name, value in self.dates.items()}
+        return self.facets.lists() | dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +295,10 @@ async def imported_rows(
     ]  # fmt: skip
     periods = [
         {
-            "id": uow.new_id(), "item_id": item_id, "version_number": 1, "begun_at": uow.now, "ended_at": None,
-            "effective_from": content.effective_from, "expires_at": content.expires_at,
+            "id": uow.new_id(), "item_id": version["item_id"], "version_id": version["id"], "version_number": 1, "begun_at": uow.now,
+            "ended_at": None, "effective_from": content.effective_from, "expires_at": content.expires_at,
         }
-        for item_id, _, content in fresh
+        for version, (_, _, content) in zip(versions, fresh, strict=True)
     ]  # fmt: skip
     return {KnowledgeItem: entries, KnowledgeVersion: versions, KnowledgePeriod: periods}
 
@@ -308,10 +313,17 @@ async def index_imported(uow: UnitOfWork, versions: Sequence[dict[str, Any]]) ->
 
 
 def changed(content: Content, change: dict[str, Any]) -> Content:
-    """Content with some of its fields changed."""
+    """Content with some of its fields changed; a date may be None, a text or a list that is stays as it was."""
     facets = {name: tuple(change[name]) for name in content.facets.lists() if change.get(name) is not None}
-    plain = {name: change[name] for name in ("title", "body", *DATES) if change.get(name) is not None}
-    return replace(content, facets=replace(content.facets, **facets), **plain)
+    plain = {name: change[name] for name in ("title", "body") if change.get(name) is not None}
+    dates = {name: change[name] for name in DATES if name in change}
+    return replace(content, facets=replace(content.facets, **facets), **plain, **dates)
+
+
+async def present_body(uow: UnitOfWork, item_id: UUID | None) -> str:
+    """The text of the draft of an entry, or of the version in use."""
+    may_curate(uow)
+    return (await current_version(uow, await load(uow.session, uow.actor, KnowledgeItem, item_id))).body
 
 
 def stored_content(version: KnowledgeVersion) -> Content:
@@ -378,7 +390,7 @@ async def begin_use(uow: UnitOfWork, item: KnowledgeItem, content: Content) -> N
     await _end_period(uow, item)
     uow.session.add(
         KnowledgePeriod(
-            id=uow.new_id(), item_id=item.id, version_number=number, begun_at=uow.now, effective_from=content.effective_from, expires_at=content.expires_at,
+            id=uow.new_id(), item_id=item.id, version_id=(await numbered(uow, item, number)).id, version_number=number, begun_at=uow.now, effective_from=content.effective_from, expires_at=content.expires_at,
         )
     )  # fmt: skip
     await _store_passages(uow, _passages(item.id, number, content))

@@ -128,6 +128,16 @@ def passages(title: str, body: str, word_limit: int = PASSAGE_WORD_LIMIT) -> lis
     return [Passage(position, path, text) for position, (path, text) in enumerate(pieces)]
 
 
+def pieces(text: str, word_limit: int = PASSAGE_WORD_LIMIT) -> list[str]:
+    """A text without a title in pieces of at most `word_limit` words, cut as passages are; headings stand above their pieces."""
+    cut = [
+        "\n".join([*filter(None, path[1:]), piece])
+        for path, section in _sections("", text)
+        for piece in _cut_evenly(section, word_limit)
+    ]
+    return cut or ([text.strip()] if text.strip() else [])
+
+
 def _stem(word: str) -> str:
     # A stemmer keeps state between calls, so each thread has its own.
     if not hasattr(_local, "stemmer"):

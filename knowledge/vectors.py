@@ -75,6 +75,10 @@ class VectorHome(Protocol):
     def engine(self) -> str:
         """Who searches them."""
 
+    @property
+    def rejected(self) -> str | None:
+        """Why what was kept could not be used, and was made anew; None where nothing was wrong."""
+
     def kept_words(self, pieces: Mapping[int, Piece]) -> LexicalIndex:
         """What is kept of the lexical index, of these passages alone."""
 

@@ -24,6 +24,7 @@ from domain.kernel import (
     ActorKind,
     Base,
     Database,
+    Language,
     NotFound,
     Reach,
     Role,
@@ -38,6 +39,7 @@ from domain.kernel import (
 )
 from domain.ledger import LedgerRecorder
 from domain.people import Brand, Territory, User
+from knowledge import Audience, Content, KnowledgeItem, KnowledgeKind, address, propose
 from migrations import objects
 from tests.conftest import remove_data
 from tests.factories import Clock, Ids, sign_in
@@ -61,6 +63,7 @@ async def company(shared_database: Database) -> AsyncIterator[Database]:
     try:
         await load_demo(shared_database, progress=lambda _done, _total: None)
         await add_brands(shared_database)
+        await address_knowledge(shared_database)
         await measures.refresh(shared_database)
         yield shared_database
     finally:
@@ -78,6 +81,23 @@ async def add_brands(database: Database) -> None:
         for number, id in enumerate(ids):
             brand_id = [brands[0].id, brands[1].id, None][number % 3]
             await connection.execute(update(Account.__table__).where(Account.id == id).values(brand_id=brand_id))  # type: ignore[arg-type]
+
+
+async def address_knowledge(database: Database) -> None:
+    """Address some entries to a role, a territory or a brand, and propose one."""
+    async with database.read() as connection:
+        items = list((await connection.execute(select(KnowledgeItem.id).order_by(KnowledgeItem.id).limit(4))).scalars())
+        territory, brand = [
+            (await connection.execute(select(model.id).limit(1))).scalar_one() for model in (Territory, Brand)
+        ]
+    lei = await sign_in(database, "lei.zhang@example.com")
+    audiences = [Audience(Role.REP), Audience(territory_id=territory), Audience(Role.LEGAL, brand_id=brand)]
+    async with database.open_uow(SYSTEM) as uow:
+        for id, audience in zip(items, audiences, strict=False):
+            await address(uow, id, None, [audience])
+    async with database.open_uow(lei) as uow:
+        content = Content("客户问起备件", "备件两日内到货。")
+        await propose(uow, item_id=None, kind=KnowledgeKind.FAQ, language=Language.ZH, content=content, reason=None)
 
 
 async def everybody(database: Database) -> dict[str, Actor]:
@@ -193,7 +213,9 @@ async def test_what_declares_no_access_is_out_of_reach(company: Database) -> Non
                 await connection.execute(text(f"SELECT 1 FROM {table}"))
 
 
-ENUMS = {("knowledge_items", "state"), ("generations", "disposition"), ("generations", "subject_kind")}
+ENUMS = {
+    ("knowledge_items", "state"), ("knowledge_items", "effective_from"), ("knowledge_items", "expires_at"), ("knowledge_audiences", "role"), ("generations", "disposition"), ("generations", "subject_kind"),
+}  # fmt: skip
 """What rules look up in other tables beside ids."""
 
 

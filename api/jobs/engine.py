@@ -31,8 +31,9 @@ POLL_SECONDS = 0.5
 THREADS = 16
 GRACE_SECONDS = 5
 """What is under way when the process ends has this long to end by itself."""
-ATTEMPTS, PAUSE_SECONDS = 5, 1.0
-"""How often a job's work is tried, and the first pause between; each is twice the one before."""
+ATTEMPTS, PAUSE_SECONDS = 9, 1.0
+"""How often a job's work is tried, and the first pause between; each is twice the one before: 4 minutes in all, which a
+database takes to come back or to be replaced."""
 
 
 def jobs_url(settings: Settings) -> str:
@@ -66,6 +67,7 @@ class Engine:
         self._database = tools.database
         self.id = f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
         Engine.tools = tools
+        self._not_begun: set[str] = set()
 
     async def start(self) -> None:
         """Begin to take jobs."""
@@ -113,28 +115,39 @@ class Engine:
         await DBOS.enqueue_workflow_with_options_async(options, dict(body))
 
     async def keep(self) -> None:
-        """Say that this executor lives, and take the jobs of those that do not any more."""
+        """Say that this executor lives, and have the jobs done that nobody does any more."""
         await beat(self._database, self.id)
-        if await self._left():
+        left, not_begun = await self._left()
+        if left:
             async with self._database.open_uow(SYSTEM) as uow:
-                await uow.wait_turn("jobs of executors that are gone")
+                await uow.wait_turn("jobs that nobody does any more")
                 # Whoever waited for another's turn finds none left.
-                if left := await self._left():
+                left, not_begun = await self._left()
+                if left:
                     await DBOS.resume_workflows_async(left, queue_name=QUICK)
-                    log.warning("%d jobs of executors that are gone go on here or elsewhere", len(left))
+                    log.warning("%d jobs that nobody does any more go on here or elsewhere", len(left))
+        self._not_begun = not_begun
 
-    async def _left(self) -> list[str]:
-        """The jobs that an executor had begun which does not live any more."""
+    async def _left(self) -> tuple[list[str], set[str]]:
+        """The jobs that nobody does any more, and those that this executor has claimed and not begun.
+
+        The first are of executors that do not live any more, or were claimed here and not begun at the look before either:
+        a connection that breaks while a job is claimed leaves it so.
+        """
         pending = await DBOS.list_workflows_async(status="PENDING", load_input=False, load_output=False)
         others = [one for one in pending if one.executor_id != self.id]
         alive = await living(self._database) if others else set()
-        return [one.workflow_id for one in others if one.executor_id not in alive]
+        not_begun = {one.workflow_id for one in pending if one.executor_id == self.id} - _under_way
+        gone = [one.workflow_id for one in others if one.executor_id not in alive]
+        return [*gone, *(not_begun & self._not_begun)], not_begun
 
 
 works = {kind.name: kind.work for kind in KINDS}
 """What is done for each kind."""
 _scheduled: dict[str, Any] = {}
 _registered: set[str] = set()
+_under_way: set[str] = set()
+"""The jobs that this process does now."""
 
 
 def _register(kind: Kind) -> None:
@@ -151,7 +164,13 @@ def _register(kind: Kind) -> None:
         options: Any = {
             "name": kind.name, "retries_allowed": True, "max_attempts": ATTEMPTS, "interval_seconds": PAUSE_SECONDS, "backoff_rate": 2.0,
         }  # fmt: skip
-        return await DBOS.run_step_async(options, work, body)
+        id = DBOS.workflow_id
+        assert id is not None  # noqa: S101 - inside a job
+        _under_way.add(id)
+        try:
+            return await DBOS.run_step_async(options, work, body)
+        finally:
+            _under_way.discard(id)
 
     async def scheduled(_at: Any, _context: Any = None) -> Any:
         return await job({})

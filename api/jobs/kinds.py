@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import knowledge
 from api.settings import Settings
 from assistant import outcomes, pipeline
 from domain import commerce, leads, measures, signals
@@ -99,6 +100,10 @@ async def _clear_outbox(tools: Tools, _body: Body) -> int:
     return removed
 
 
+async def _remind_keepers(tools: Tools, _body: Body) -> int:
+    return await knowledge.remind_owners(tools.database)
+
+
 def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
     async def work(tools: Tools, body: Body) -> bool:
         async with tools.database.open_uow(SYSTEM) as uow:
@@ -117,6 +122,7 @@ KINDS = (
     Kind("clear_searches", _clear_searches, cron="53 3 * * *"),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
+    Kind("remind_keepers", _remind_keepers, cron="0 1 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
     Kind(
         "remind_of_lead",

@@ -9,6 +9,11 @@ LABELS = {
     "propose_retirements": Text("生成下架建议", "Entries are proposed for retirement"),
     "expire_quotes": Text("报价到期", "Quotes expire"),
     "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),
+    "keep_signals": Text("信号按月分区与清理", "Months of signals are made ready, and old ones removed"),
+    "clear_outbox": Text("清理已处理的事件", "Events that were handled are removed"),
+    "remind_keepers": Text(
+        "提醒知识负责人：条目即将到期或需复核", "Owners are reminded of entries that expire or are due for another look"
+    ),
     "remind_of_lead": Text("提醒负责人：线索尚未响应", "The owner is reminded of a lead without a reply"),
     "escalate_lead": Text("升级到经理看板：线索尚未响应", "The managers are told of a lead without a reply"),
 }

@@ -5,29 +5,36 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
+from sqlalchemy import ColumnElement, exists, select
 
 import knowledge
 from api.context import Info
-from api.mutations import UserError, given, mutation, refusals, text
-from api.people import User
+from api.mutations import UserError, changes, given, mutation, refusals, text
+from api.people import Brand, Territory, User
 from api.reads import (
     STAMPS,
     Connection,
     Node,
+    View,
+    by,
     column,
     equals,
     expect,
     holds,
     listing,
+    many,
+    matching,
+    names,
     node,
     part,
     roots,
     selected,
     to_one,
+    until,
 )
 from api.scalars import enum
-from domain.kernel import Language
-from knowledge import CURATING, Content, Facets, KnowledgeKind, KnowledgeState
+from domain.kernel import Language, Role, StaleVersion, rows_visible
+from knowledge import CURATING, Content, Facets, KnowledgeKind, KnowledgeState, LineChange, ReviewStep, difference
 
 enum(
     KnowledgeKind,
@@ -52,23 +59,32 @@ enum(
     SUSPENDED="Taken out of use for now.",
     RETIRED="Taken out of use for good.",
 )
+enum(
+    LineChange,
+    "What became of a line between two texts.",
+    SAME="It is in both.",
+    ADDED="It is in the second alone.",
+    REMOVED="It is in the first alone.",
+)
+enum(
+    ReviewStep,
+    "What was done to a version on its way.",
+    DRAFTED="Begun.",
+    SUBMITTED="Handed in for review.",
+    COMMENTED="Spoken of.",
+    CHANGES_REQUESTED="Sent back with what is to be changed.",
+    PUBLISHED="Let out by a second person.",
+    SUSPENDED="Taken out of use for now.",
+    RESUMED="Taken into use again.",
+    RETIRED="Taken out of use for good.",
+)
 TITLE_LENGTH, BODY_LENGTH = 300, 200_000
 
 
 @node(
     knowledge.KnowledgeVersion,
-    hidden=frozenset(
-        {
-            "item_id",
-            "facets",
-            "author_id",
-            "submitted_at",
-            "published_by_id",
-            "created_at",
-            "import_batch_id",
-            "changes_requested_at",
-        }
-    ),
+    order=by("-number"),
+    hidden=frozenset({"item_id", "facets", "import_batch_id"}),
 )
 class KnowledgeVersion:
     """One stored text of an entry; a published one never changes."""
@@ -77,25 +93,51 @@ class KnowledgeVersion:
     state: KnowledgeState = column("Where it stands.")
     title: str = column("Its title.")
     body: str = column("Its text, as Markdown.")
+    created_at: datetime = column("When it was begun.")
+    submitted_at: datetime | None = column("When it was handed in; for those who keep the knowledge.")
+    changes_requested_at: datetime | None = column(
+        "When it was sent back with what is to be changed, if it still is; for those who keep the knowledge."
+    )
     published_at: datetime | None = column("When it was published.")
+    author: User | None = to_one("author_id", "Who wrote it; for those who keep the knowledge.")
+    published_by: User | None = to_one("published_by_id", "Who let it out; for those who keep the knowledge.")
+
+
+@node(knowledge.KnowledgeReview, order=by("at", "id"), hidden=frozenset({"item_id"}))
+class KnowledgeReviewStep:
+    """One step of a version on its way, which never changes."""
+
+    version_number: int = column("Of which version.")
+    step: ReviewStep = column("What was done.")
+    by: User | None = to_one("by_id", "Who did it.")
+    at: datetime = column("When.")
+    comment: str | None = column("With what words.")
+
+
+@node(knowledge.KnowledgeAudience, order=by("id"), hidden=frozenset({"item_id"}))
+class KnowledgeAudience:
+    """Whom an entry is addressed to: all that it names holds together, and what is null holds for all."""
+
+    role: Role | None = column("The role.")
+    territory: Territory | None = to_one("territory_id", "The region, with all within it.")
+    brand: Brand | None = to_one("brand_id", "The brand.")
 
 
 _VERSION = {"below": "item_id", "number": "number"}
 _SHOWN = ("published_number", "draft_number")
 
 
-@node(
-    knowledge.KnowledgeItem,
-    hidden=(STAMPS - {"version"})
-    | {"regions", "effective_from", "external_source", "external_id", "review_at", "reminded_at"},
-)
+@node(knowledge.KnowledgeItem, hidden=(STAMPS - {"version"}) | {"external_source", "external_id"})
 class KnowledgeItem(Node):
     """An entry of the curated knowledge, with its published version and a pending one."""
 
     kind: KnowledgeKind = column("What kind of content it holds.")
     language: Language = column("The language in which it is written.")
     owner: User | None = to_one("owner_id", "The colleague who keeps it.")
+    effective_from: datetime | None = column("From when it holds; null: since it was published.")
     expires_at: datetime | None = column("When it goes out of date.")
+    review_at: datetime | None = column("When it is to be looked at again; for those who keep the knowledge.")
+    reminded_at: datetime | None = column("When its owner was last reminded of that; for those who keep the knowledge.")
     source: str | None = column("Where it comes from.")
     licence: str | None = column("Under which licence it may be used.")
     version: int = column("Grows with every stored change, state included; what `expectedVersion` compares.")
@@ -118,11 +160,32 @@ class KnowledgeItem(Node):
     draft: KnowledgeVersion | None = part(
         ("draft_number",), "The pending version, for those who keep the knowledge.", **_VERSION
     )
+    versions: list[KnowledgeVersion] = many(
+        "item_id", "Every version that there was, the newest first; for those who keep the knowledge."
+    )
+    history: list[KnowledgeReviewStep] = many(
+        "item_id", "What was done to its versions, and with what words; for those who keep the knowledge."
+    )
+    audience: list[KnowledgeAudience] = many(
+        "item_id", "Whom it is addressed to; everybody where there is none. For those who keep the knowledge."
+    )
     concerns: list[str] = column("The concerns that it meets, by key; none: any.")
     stages: list[str] = column("The stages for which it is made, by key; none: any.")
     roles: list[str] = column("The buying roles for which it is made, by key; none: any.")
     industries: list[str] = column("The industries for which it is made, by key; none: any.")
     competitors: list[str] = column("The competitors that it is about, by key; none: any.")
+    regions: list[str] = column("The customers' regions for which it is made, by key; none: any.")
+
+
+def _pending(view: View, state: KnowledgeState) -> ColumnElement[bool]:
+    version, draft = knowledge.KnowledgeVersion, view.column("draft_number")
+    same = (version.item_id == view.table.c.id) & (version.number == draft)
+    return exists(select(1).where(same, version.state == state, rows_visible(version, view.actor)))
+
+
+def _reminded(view: View, wanted: bool) -> ColumnElement[bool]:
+    at = view.column("reminded_at")
+    return at.is_not(None) if wanted else at.is_(None)
 
 
 @strawberry.input(description="Which entries; all conditions hold together.")
@@ -137,9 +200,23 @@ class KnowledgeFilter:
     role: str | None = holds("roles", "A buying role that it names.")
     industry: str | None = holds("industries", "An industry that it names.")
     competitor: str | None = holds("competitors", "A competitor that it names.")
+    region: str | None = holds("regions", "A customers' region that it names.")
+    owner: strawberry.ID | None = names("User", "owner_id", "The colleague who keeps it.")
+    review_before: datetime | None = until("review_at", "To be looked at again before this instant.")
+    expires_before: datetime | None = until("expires_at", "Out of date before this instant.")
+    reminded: bool | None = matching(
+        _reminded, "True: its owner was reminded that it expires or is to be looked at again; false: not."
+    )
+    draft_state: KnowledgeState | None = matching(
+        _pending, "Where its pending version stands: `IN_REVIEW` is the review queue."
+    )
 
 
 # ---- the life of an entry --------------------------------------------------------------------------------------------
+
+
+def _date(description: str) -> Any:
+    return strawberry.field(default=strawberry.UNSET, description=description)
 
 
 @strawberry.input(description="An entry to start.")
@@ -155,7 +232,10 @@ class DraftKnowledgeItemInput:
     roles: list[str] | None = text("The buying roles for which it is made, by key.", 100)
     industries: list[str] | None = text("The industries for which it is made, by key.", 100)
     competitors: list[str] | None = text("The competitors that it is about, by key.", 100)
-    expires_at: datetime | None = strawberry.field(default=strawberry.UNSET, description="When it goes out of date.")
+    regions: list[str] | None = text("The customers' regions for which it is made, by key.", 100)
+    effective_from: datetime | None = _date("From when it holds; at once without it.")
+    expires_at: datetime | None = _date("When it goes out of date.")
+    review_at: datetime | None = _date("When it is to be looked at again; without it after a time that its kind has.")
     source: str | None = text("Where it comes from.")
     licence: str | None = text("Under which licence it may be used.")
 
@@ -173,7 +253,10 @@ class ReviseKnowledgeItemInput:
     roles: list[str] | None = text("The buying roles for which it is made, by key.", 100)
     industries: list[str] | None = text("The industries for which it is made, by key.", 100)
     competitors: list[str] | None = text("The competitors that it is about, by key.", 100)
-    expires_at: datetime | None = strawberry.field(default=strawberry.UNSET, description="When it goes out of date.")
+    regions: list[str] | None = text("The customers' regions for which it is made, by key.", 100)
+    effective_from: datetime | None = _date("From when it holds; null: at once.")
+    expires_at: datetime | None = _date("When it goes out of date; null: never.")
+    review_at: datetime | None = _date("When it is to be looked at again; null: after a time that its kind has.")
 
 
 @strawberry.input(description="A step in the life of an entry.")
@@ -185,26 +268,51 @@ class KnowledgeItemActionInput:
     comment: str | None = text("Why.", 2000)
 
 
+@strawberry.type(description="A line of two texts that are compared.")
+class KnowledgeLine:
+    """One line of a difference."""
+
+    change: LineChange = strawberry.field(description="What became of it.")
+    text: str = strawberry.field(description="The line.")
+
+
 @strawberry.type(description="The entry as it is now, or why the step was not taken.")
 class KnowledgeItemPayload:
     """The answer to every step."""
 
     item: KnowledgeItem | None = strawberry.field(default=None, description="The entry.")
+    difference: list[KnowledgeLine] = strawberry.field(
+        default_factory=list,
+        description="Where somebody else was faster: from the text as it is now to the text that was not taken.",
+    )
     errors: list[UserError] = refusals()
 
 
-FACETS = ("concerns", "stages", "roles", "industries", "competitors")
+FACETS = ("concerns", "stages", "roles", "industries", "competitors", "regions")
+DATES = ("effective_from", "expires_at", "review_at")
 
 
-async def _step(info: Info, input: KnowledgeItemActionInput, operation: Any) -> KnowledgeItemPayload:
+async def step(info: Info, input: Any, operation: Any) -> KnowledgeItemPayload:
+    """Take a step on an entry with a comment, and read it as the caller sees it."""
     id = expect("KnowledgeItem", input.id, "id")
     async with info.context.open_uow() as uow:
         await operation(uow, id, input.expected_version, given(input.comment))
-    return await _payload(info, id)
+    return payload(info, id)
 
 
-async def _payload(info: Info, id: UUID) -> KnowledgeItemPayload:
+def payload(info: Info, id: UUID) -> KnowledgeItemPayload:
+    """The entry as the caller sees it now."""
     return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id))
+
+
+async def _overtaken(info: Info, id: UUID, body: str | None, error: StaleVersion) -> KnowledgeItemPayload:
+    """The entry as somebody else left it, and what of the text that was not taken differs from it."""
+    context = info.context
+    async with context.open_uow() as uow:
+        now = await knowledge.present_body(uow, id)
+    lines = [] if body is None else [KnowledgeLine(change=change, text=line) for change, line in difference(now, body)]
+    refusal = UserError(path=list(error.path), code=error.code, message=error.text.words(context.language))
+    return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id), difference=lines, errors=[refusal])
 
 
 ActionInput = Annotated[KnowledgeItemActionInput, strawberry.argument(description="The entry and its version.")]
@@ -229,12 +337,12 @@ class EntryMutations:
     ) -> KnowledgeItemPayload | None:
         """Start it, and read it as the caller sees it."""
         facets = Facets(**{name: tuple(given(getattr(input, name)) or ()) for name in FACETS})
-        content = Content(input.title, input.body, facets, given(input.expires_at))
+        content = Content(input.title, input.body, facets, **{name: given(getattr(input, name)) for name in DATES})
         async with info.context.open_uow() as uow:
             item = await knowledge.draft(
                 uow, kind=input.kind, language=input.language, content=content, source=given(input.source), licence=given(input.licence)
             )  # fmt: skip
-        return await _payload(info, item.id)
+        return payload(info, item.id)
 
     @mutation("Change an entry's draft, or start one beside the published version.", *CURATING)
     async def revise_knowledge_item(
@@ -242,22 +350,25 @@ class EntryMutations:
     ) -> KnowledgeItemPayload | None:
         """Revise it, and read it as the caller sees it."""
         id = expect("KnowledgeItem", input.id, "id")
-        change = {name: given(getattr(input, name)) for name in ("title", "body", "expires_at", *FACETS)}
-        async with info.context.open_uow() as uow:
-            await knowledge.revise(uow, id, input.expected_version, change)
-        return await _payload(info, id)
+        change = changes(input, "title", "body", *DATES, *FACETS)
+        try:
+            async with info.context.open_uow() as uow:
+                await knowledge.revise(uow, id, input.expected_version, change)
+        except StaleVersion as error:
+            return await _overtaken(info, id, given(input.body), error)
+        return payload(info, id)
 
     @mutation("Hand a draft in for review.", *CURATING)
     async def submit_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Submit it."""
-        return await _step(info, input, knowledge.submit)
+        return await step(info, input, knowledge.submit)
 
     @mutation("Publish what is in review; a second person does.", *CURATING)
     async def publish_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Publish it."""
-        return await _step(info, input, knowledge.publish)
+        return await step(info, input, knowledge.publish)
 
     @mutation("Take an entry out of use.", *CURATING)
     async def retire_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Retire it."""
-        return await _step(info, input, knowledge.retire)
+        return await step(info, input, knowledge.retire)

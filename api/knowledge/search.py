@@ -34,6 +34,9 @@ class KnowledgeHit:
     passage: str = strawberry.field(description="The best passage.")
     score: float = strawberry.field(description="The fused score, 0 to 1.")
     explanation: list[PassageScore] = strawberry.field(description="What each method said.")
+    folded: list[KnowledgeItem] = strawberry.field(
+        description="Entries that say the same with the same figures, and would have come after it."
+    )
 
 
 @strawberry.type(description="What a search found, and how.")
@@ -51,12 +54,15 @@ def _filter(filter: KnowledgeFilter | None) -> Filter:
 
 
 async def _hits(context: Context, hits: tuple[Hit, ...]) -> list[KnowledgeHit]:
-    items = await asyncio.gather(*(load_one(context, shape_of(KnowledgeItem), hit.item_id) for hit in hits))
+    ids = [id for hit in hits for id in (hit.item_id, *hit.folded)]
+    loaded = await asyncio.gather(*(load_one(context, shape_of(KnowledgeItem), id) for id in ids))
+    items = {id: item for id, item in zip(ids, loaded, strict=True) if item is not None}
     return [
         KnowledgeHit(
-            item=item, version_number=hit.version, passage=hit.passage, score=hit.score, explanation=cast("list[PassageScore]", list(hit.explanation)),
+            item=items[hit.item_id], version_number=hit.version, passage=hit.passage, score=hit.score,
+            explanation=cast("list[PassageScore]", list(hit.explanation)), folded=[items[id] for id in hit.folded if id in items],
         )
-        for item, hit in zip(items, hits, strict=True) if item is not None
+        for hit in hits if hit.item_id in items
     ]  # fmt: skip
 
 

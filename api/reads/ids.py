@@ -17,6 +17,7 @@ PREFIXES = {
     "Activity": "act",
     "ConsentReceipt": "rcp",
     "KnowledgeItem": "kno",
+    "KnowledgeProposal": "knp",
     "Generation": "gen",
     "AuditEvent": "aud",
     "Product": "prd",

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, FromClause, and_, false, or_, select, true
 
 from domain.kernel.actors import Actor, Reach, Role
-from domain.kernel.conditions import among, leads
+from domain.kernel.conditions import DatabaseNow, among, leads
 from domain.kernel.errors import NotFound, StaleVersion, Text
 from domain.kernel.reader import lookup, sees
 from domain.kernel.rows import as_row
@@ -251,11 +251,42 @@ class Matching(_Combinable):
 
 
 @dataclass(frozen=True)
+class InDate(_Combinable):
+    """Rows that have begun to hold and have not ended to, by the database's clock; an open end holds for ever."""
+
+    begins: str
+    ends: str
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Compare with the time."""
+        begins, ends = table.c[self.begins], table.c[self.ends]
+        return and_(or_(begins.is_(None), begins <= DatabaseNow()), or_(ends.is_(None), ends > DatabaseNow()))
+
+
+@dataclass(frozen=True)
+class AtOrAbove(_Combinable):
+    """Rows of a territory in which the reach holds, or in a part of which it does."""
+
+    column: str = "territory_id"
+
+    def clause(self, table: FromClause, reach: Reach, actor: Actor) -> ColumnElement[bool]:
+        """Look the territory up among the reach's and all above them."""
+        if not reach.territory_ids:
+            return false()
+        territories = entity("Territory").__table__
+        id, parent = territories.c.id, territories.c.parent_id
+        above = select(id, parent).where(among(id, reach.territory_ids)).cte(recursive=True)
+        return table.c[self.column].in_(
+            select(above.union(select(id, parent).join(above, id == above.c.parent_id)).c.id)
+        )
+
+
+@dataclass(frozen=True)
 class Addressed(_Combinable):
     """Rows that `rule` admits and that are addressed to a role in the reach's territories and brands, or to nobody in particular.
 
-    A row of the audience names role, territory or brand; what it leaves open holds for all. Who works `everywhere` is in
-    every territory.
+    A row of the audience names role, territory or brand; what it leaves open holds for all. A territory is meant with all
+    within it, and whoever leads it; who works `everywhere` is in every territory.
     """
 
     audience: str
@@ -270,7 +301,7 @@ class Addressed(_Combinable):
         columns = fits.c
         place: ColumnElement[bool] = columns.territory_id.is_(None)
         if reach.territory_ids:
-            place = or_(place, among(columns.territory_id, reach.territory_ids))
+            place = or_(place, AtOrAbove().clause(fits, reach, actor))
         parts = [or_(columns.role.is_(None), columns.role == self.role)]
         parts += [] if self.everywhere else [place]
         parts += [or_(columns.brand_id.is_(None), among(columns.brand_id, reach.brand_ids))] if reach.brand_ids else []

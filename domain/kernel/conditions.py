@@ -1,6 +1,7 @@
 """Conditions that both databases write differently: a column among an actor's ids, a column that leads to another row."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import orjson
 from sqlalchemy import (
     Boolean,
     ColumnElement,
+    DateTime,
     Dialect,
     FromClause,
     Select,
@@ -104,3 +106,21 @@ def leads(
     found = Leads(exists(select(1).where(key == match, *conditions).correlate(table)))
     found.match, found.inner = match, select(key.label("key")).where(*conditions).correlate(None)
     return found
+
+
+class DatabaseNow(FunctionElement[datetime]):
+    """The instant at which the database answers."""
+
+    type = DateTime(timezone=True)
+    inherit_cache = True
+
+
+@compiles(DatabaseNow)
+def _now(_element: DatabaseNow, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "now()"
+
+
+@compiles(DatabaseNow, "sqlite")
+def _now_as_text(_element: DatabaseNow, _compiler: SQLCompiler, **_options: Any) -> str:
+    # Instants are kept as text with microseconds.
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"

@@ -76,7 +76,7 @@ def encoded_orders(body: str, plain: Folded) -> Iterator[tuple[int, int]]:
 
 
 def spelled_out(text: str) -> Iterator[tuple[int, int]]:
-    """The places of a folded text where letters stand apart and make an order together: i g n o r e …"""
+    """The places of a folded text where letters stand apart and make an order together: i g n o r e, and so on."""
     for match in _SPELLED.finditer(text):
         if _KEYS.search(_SEPARATORS.sub("", match[0])):
             yield match.span()

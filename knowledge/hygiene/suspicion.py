@@ -23,6 +23,8 @@ COMMENT_WORDS = 12
 COMMENT_CHARACTERS = 8
 """Words, or Chinese characters, of a comment from which it is prose that readers do not see."""
 
+_BYTES = 256
+
 
 class Suspicion(StrEnum):
     """What a finding is of: an order to the assistant, something hidden or active, or damage."""
@@ -222,7 +224,7 @@ def _was_utf8(shown: str) -> bool:
     """Whether characters are the bytes of a text in UTF-8; a space may have been a no-break space."""
     try:
         data = b"".join(
-            bytes([ord(letter)]) if ord(letter) <= 0xFF else letter.encode("cp1252")
+            bytes([ord(letter)]) if ord(letter) < _BYTES else letter.encode("cp1252")
             for letter in shown.replace(" ", "\xa0")
         )
         return any(letter > "\u2e7f" for letter in data.decode())

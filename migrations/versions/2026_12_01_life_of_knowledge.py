@@ -10,8 +10,8 @@ depends_on = None
 
 
 # A version that was published was in use until a later one was, or until its entry was retired, which was its last change.
-PERIODS = """INSERT INTO knowledge_periods (id, item_id, version_number, begun_at, ended_at, effective_from, expires_at)
-SELECT v.id, v.item_id, v.number, v.published_at,
+PERIODS = """INSERT INTO knowledge_periods (id, item_id, version_id, version_number, begun_at, ended_at, effective_from, expires_at)
+SELECT v.id, v.item_id, v.id, v.number, v.published_at,
     COALESCE(
         (SELECT MIN(later.published_at) FROM knowledge_versions AS later WHERE later.item_id = v.item_id AND later.number > v.number),
         CASE WHEN i.state = 'PUBLISHED' THEN NULL ELSE i.updated_at END),
@@ -38,12 +38,14 @@ def upgrade() -> None:
     op.create_table('knowledge_periods',
     sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('item_id', sa.Uuid(), nullable=False),
+    sa.Column('version_id', sa.Uuid(), nullable=False),
     sa.Column('version_number', sa.BigInteger(), nullable=False),
     sa.Column('begun_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('effective_from', sa.DateTime(timezone=True), nullable=True),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=True),
     sa.ForeignKeyConstraint(['item_id'], ['knowledge_items.id'], name=op.f('fk_knowledge_periods_item_id')),
+    sa.ForeignKeyConstraint(['version_id'], ['knowledge_versions.id'], name=op.f('fk_knowledge_periods_version_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_knowledge_periods'))
     )
     with op.batch_alter_table('knowledge_periods', schema=None) as batch_op:

@@ -235,6 +235,14 @@ async def test_what_cannot_be_done_is_tried_again_then_shown_and_may_be_retried(
     await board.close()
 
 
+def change_jobs(database: Database, settings: Settings, statement: str) -> None:
+    jobs = sqlalchemy.create_engine(engine.jobs_url(settings).replace("postgresql://", "postgresql+psycopg://"))
+    with jobs.begin() as connection:
+        table = "workflow_status" if database.embedded else f"{engine.SCHEMA}.workflow_status"
+        connection.execute(sqlalchemy.text(statement.format(table)))
+    jobs.dispose()
+
+
 async def test_jobs_of_a_process_that_died_go_on_in_another(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,13 +264,40 @@ async def test_jobs_of_a_process_that_died_go_on_in_another(
         async with asyncio.timeout(15):
             await begun.wait()
         # As if the process that has it had been another, which says nothing any more.
-        jobs = sqlalchemy.create_engine(engine.jobs_url(settings).replace("postgresql://", "postgresql+psycopg://"))
-        table = "workflow_status" if database.embedded else f"{engine.SCHEMA}.workflow_status"
-        with jobs.begin() as connection:
-            connection.execute(sqlalchemy.text(f"UPDATE {table} SET executor_id = 'gone' WHERE status = 'PENDING'"))
-        jobs.dispose()
+        change_jobs(database, settings, "UPDATE {} SET executor_id = 'gone' WHERE status = 'PENDING'")
         async with asyncio.timeout(30):
             await go.wait()
+
+
+async def test_a_job_that_was_claimed_and_not_begun_is_done(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.clock = utc_now
+    done = asyncio.Event()
+
+    async def work(_tools: kinds.Tools, _body: Mapping[str, Any]) -> str:
+        done.set()
+        return "好"
+
+    monkeypatch.setitem(engine.works, "remind_of_lead", work)
+    monkeypatch.setattr(background, "BEAT_SECONDS", 0.2)
+    settings = settings_of(database, tmp_path, lead_reminder_minutes=600, lead_escalation_minutes=600)
+    board = Board(settings)
+    async with at_work(database, settings):
+        await capture(database)
+
+        async def waits() -> bool:
+            at_start = await board.jobs(JobStatus.DONE, "refresh_measures", 1, 0)
+            return bool(at_start and await board.jobs(JobStatus.WAITING, "remind_of_lead", 10, 0))
+
+        await soon(waits)
+        (ran,) = await board.jobs(JobStatus.DONE, "refresh_measures", 1, 0)
+        # As a connection leaves it that breaks after the claim was stored and before anybody heard of it.
+        claimed = f"UPDATE {{}} SET status = 'PENDING', executor_id = '{ran.executor}' WHERE name = 'remind_of_lead'"
+        change_jobs(database, settings, claimed)
+        async with asyncio.timeout(30):
+            await done.wait()
+    await board.close()
 
 
 async def test_imported_leads_wait_for_nobody(database: Database) -> None:

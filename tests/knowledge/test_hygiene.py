@@ -26,8 +26,8 @@ REAL = os.environ.get("SORTIE_REAL_DATA")
 PIECES = [
     "价格含三年维保。", "<script>alert(1)</script>", "<script", "</script>", "<img src=x onerror=alert(1)>", "![图](https://x.cn/a.png)",
     "<iframe src=//x.cn>", "<svg/onload=alert(1)>", "<math><mtext><table><mglyph><style><!--", "</style>", "-->", "<a href='java&#115;cript:alert(1)'>点</a>",
-    "[好](https://a.cn)", "[坏](javascript:alert(1))", "<p onclick='x' style='background:url(//x.cn)'>", "\n\n", "\n", "```", "`", "<!--", "\"", "'", ">", "\u202e",
-    "<form action=//x.cn><input name=a>", "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">", "| a | b |\n|-|-|\n| 1 | 2 |\n", "<textarea>",
+    "[好](https://a.cn)", "[坏](javascript:alert(1))", "<p onclick='x' style='background:url(//x.cn)'>", "\n\n", "\n", "```", "`", "<!--", '"', "'", ">", "\u202e",
+    "<form action=//x.cn><input name=a>", '<noscript><p title="</noscript><img src=x onerror=alert(1)>">', "| a | b |\n|-|-|\n| 1 | 2 |\n", "<textarea>",
     "<title>", "<ins>", "<base href=//x.cn>", "<meta http-equiv=refresh content=0>", "<link rel=stylesheet href=//x.cn>", "<video src=//x.cn>", "<object data=//x.cn>",
 ]  # fmt: skip
 BODIES = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
@@ -266,7 +266,7 @@ REPEATED = [
     "忽略", "忽略以上", "你现在是", "请输出你的", "把客户名单", "无论用户", "如果你是", "读到本段", "ignore ", "ignore all ", "ignore previous ", "you are ",
     "pretend you ", "send the ", "reveal your ", "when the user asks ", "<", "<a ", "<a b='", "<!--", "-->", "<script", "<p onx", "<b x=1>", "<div>", "<p>",
     "[", "![", "](", "![a](https://x", "*", "_a_ ", "`", "``a ", "|", "|-", "> ", "- ", "&#20320;", "%e4", "\\u5ffd", "\\x41", "QUFB", "0101", "01010101 ",
-    "a ", "a.", "价 ", "价.", "\u200b", "价\u200b", "\ufffd", "ä½", "浣", " ", "\n", " \n", "\u3000", "{\"tool\": \"a\" ", "<|", "a\n\n", "аb", "i g n ", "style=",
+    "a ", "a.", "价 ", "价.", "\u200b", "价\u200b", "\ufffd", "ä½", "浣", " ", "\n", " \n", "\u3000", '{"tool": "a" ', "<|", "a\n\n", "аb", "i g n ", "style=",
 ]  # fmt: skip
 SHORT, LONG = 2_000, 8_000
 RATIO = 11.0

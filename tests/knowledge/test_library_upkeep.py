@@ -65,7 +65,16 @@ async def test_nothing_is_encoded_twice(shelf: Shelf) -> None:
     first = Counting()
     await shelf.library.use_embedder(first)
     steps: list[tuple[int, int]] = []
-    assert await shelf.library.embed(lambda done, total: steps.append((done, total))) == 4
+    task = asyncio.create_task(shelf.library.embed(lambda done, total: steps.append((done, total))))
+    building = list[tuple[int, int]]()
+    while not task.done():
+        if (now := (await shelf.library.status()).building) is not None:
+            building.append((now.done, now.total))
+        await asyncio.sleep(0)
+    assert await task == 4
+    assert set(building) <= {(4, 4)}
+    status = await shelf.library.status()
+    assert (status.building, status.lacking, status.passages, status.methods) == (None, 0, 4, ("bm25", "dense"))
     assert (len(first.encoded), steps) == (4, [(4, 4)])
     assert await shelf.library.embed() == 0
     again = Counting()
@@ -164,6 +173,8 @@ async def test_a_damaged_generation_is_healed(shelf: Shelf, tmp_path: Path, name
     before, _ = await stored(shelf, tmp_path)
     spoil(tmp_path, name, damage)
     again, _ = await stored(shelf, tmp_path)
+    # What is not there at all is no damage, and is made like what never was.
+    assert ((await again.library.status()).rejected is None) == (name == "ACTIVE" and damage == "gone")
     assert await again.search("价格太高") == await before.search("价格太高")
     store, model = GenerationStore(tmp_path), ModelIdentity.of(Counting())
     manifest = store.manifest()
