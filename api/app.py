@@ -21,6 +21,7 @@ from api.content import ContentApi
 from api.http import Answers, Endpoint, ide_file
 from api.jobs import Upkeep
 from api.jobs.board import Board
+from api.knowledge.log import SearchLog
 from api.lane import Lane
 from api.live import Hub
 from api.notary import Notary
@@ -82,13 +83,13 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         notary = Notary.of(database, settings)
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
-        upkeep = Upkeep(library, settings)
+        upkeep = Upkeep(database, library, settings)
         background = _background(database, notary, settings, upkeep) if settings.jobs is Jobs.INSIDE else None
 
         board = Board(settings)
         hub = Hub(database)
-        rates = Rates(settings)
-        callers = Callers(door, rates, settings, database, notary, desk, library, board, hub)
+        rates, searches = Rates(settings), SearchLog(database)
+        callers = Callers(door, rates, settings, database, notary, desk, library, board, hub, searches)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
@@ -99,6 +100,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             await background.start()
         await upkeep.start()
         hub.start()
+        await searches.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
         routes += ContentApi(database, library, door, rates).routes()
@@ -109,6 +111,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         finally:
             await hub.stop()
             await board.close()
+            await searches.stop()
             await upkeep.stop()
             if background is not None:
                 await background.stop()

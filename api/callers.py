@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from api.auth import Admission, Door
-from api.context import Auditor, Context, Watching, preferred_language
+from api.context import Auditor, Context, Searches, Watching, preferred_language
 from api.jobs.board import Board
 from api.limits import Limits
 from api.rates import Rates
@@ -44,6 +44,7 @@ class Callers:
     library: Library
     board: Board
     hub: Watching | None = None
+    searches: Searches | None = None
     _limits: dict[frozenset[Role], Limits] = field(default_factory=dict)
 
     async def admitted(self, caller: Caller, *, counted: bool = False) -> Entry:
@@ -93,6 +94,7 @@ class Callers:
             library=self.library,
             board=self.board,
             hub=self.hub,
+            searches=self.searches,
             limits=self._limits_of(actor),
             rates=self.rates,
         )

@@ -20,7 +20,7 @@ from api.rates import Rates
 from assistant.pipeline import Desk
 from domain.kernel import Actor, Database, Language, Ref, Text, Unauthenticated, Unavailable, UnitOfWork
 from domain.ledger import Verification
-from knowledge import Library
+from knowledge import Filter, Hit, Library
 
 if TYPE_CHECKING:
     from api.jobs.board import Board
@@ -52,6 +52,14 @@ class Watching(Protocol):
 
     def watching(self, refs: Iterable[Ref] = (), entities: Iterable[str] = ()) -> AbstractContextManager[Any]:
         """A watcher of these records and of all of these entities, until the block ends."""
+        ...
+
+
+class Searches(Protocol):
+    """Who keeps what people look for in the knowledge."""
+
+    def note(self, actor: Actor, query: str, wanted: Filter, hits: Iterable[Hit]) -> None:
+        """Remember a search."""
         ...
 
 
@@ -92,6 +100,7 @@ class Context:
     hopeful: bool = False
     """Whether units of work take client keys for fresh without looking: whoever says so runs them again where one was not."""
     hub: Watching | None = None
+    searches: Searches | None = None
     ends_at: float | None = None
     """When the reader's token ends (Unix time)."""
     readmit: Callable[[], Awaitable["Context"]] | None = None

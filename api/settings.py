@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     role_limits: dict[Role, Limits] = {}
     trusted_documents: Path | None = None
     trusted_only: bool = False
+    effectiveness_prior: bool = True
     jobs: Jobs = Jobs.INSIDE
     signal_months: Annotated[int, Field(ge=1, le=1200)] | None = None
     lead_reminder_minutes: Annotated[float, Field(gt=0)] = 30

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from assistant import checks, prompts, recording, telemetry
+from assistant import checks, offers, prompts, recording, telemetry
 from assistant.checks import Checked, CheckResult
 from assistant.context import FOLLOW_UP
 from assistant.draft import Draft, Pen, Section
@@ -133,7 +133,7 @@ async def run(desk: Desk, actor: Actor, ask: Ask, on_section: OnSection | None =
             await _hand_on(desk, actor, generation_id, checked, on_section)
         categories = _categories(ask, facts, shelf)
         with telemetry.step("record"):
-            await _record(desk, skill, actor, generation_id, shelf, written, checked, categories, watch)
+            await _record(desk, skill, actor, generation_id, facts, shelf, written, checked, categories, watch)
         telemetry.answered(ask.kind.value, written.mode.value, watch.elapsed_seconds)
     except Exception:
         logger.exception("generation %s failed", generation_id)
@@ -251,12 +251,13 @@ async def _raise_concern(uow: UnitOfWork, facts: AccountFacts, ask: Ask) -> None
 
 async def _retrieve(desk: Desk, actor: Actor, skill: Skill, facts: Any, ask: Ask, watch: Watch) -> Shelf:
     """The knowledge that the skill wants and that may be quoted; a late shelf where it did not come in time."""
+    wants = skill.wants(facts, ask)
     try:
         async with asyncio.timeout(watch.remaining_seconds - WRITING_SECONDS):
-            found = await desk.library.find(actor, skill.wants(facts, ask))
-            return await asyncio.to_thread(_harmless, found)
+            found = await desk.library.find(actor, wants)
+            return replace(await asyncio.to_thread(_harmless, found), wants=wants)
     except TimeoutError:
-        return Shelf(late=True)
+        return Shelf(late=True, wants=wants)
 
 
 def _harmless(found: dict[str, list[Found]]) -> Shelf:
@@ -365,7 +366,7 @@ def _categories(ask: Ask, facts: Any, shelf: Shelf) -> list[dict[str, str]] | No
 
 
 async def _record(
-    desk: Desk, skill: Skill, actor: Actor, generation_id: UUID, shelf: Shelf, written: Written, checked: Checked, categories: list[dict[str, str]] | None, watch: Watch
+    desk: Desk, skill: Skill, actor: Actor, generation_id: UUID, facts: Any, shelf: Shelf, written: Written, checked: Checked, categories: list[dict[str, str]] | None, watch: Watch
 ) -> None:  # fmt: skip
     """Store the answer, its sources and its disposition, unless it has ended otherwise."""
     async with desk.database.open_uow(actor) as uow:
@@ -379,7 +380,8 @@ async def _record(
         generation.categories = categories
         generation.finished_at, generation.latency_ms = uow.now, round(watch.elapsed_seconds * 1000)
         recording.settle(generation, skill, checked)
-        await recording.store_parts(uow, generation, written.draft, checked, shelf)
+        await recording.store_parts(uow, generation, written.draft, checked)
+        uow.session.add_all(offers.rows(uow, generation, facts, shelf))
         uow.note(
             "generation.finished",
             generation,

@@ -1,4 +1,4 @@
-"""The finished answer as rows: sections, citations, figures, checks, retrievals and the prompt, under one disposition."""
+"""The finished answer as rows: sections, citations, figures, checks and the prompt, under one disposition."""
 
 import hashlib
 import re
@@ -26,9 +26,7 @@ from assistant.model import (
 )
 from assistant.numbers import CITATION, LIST_MARK
 from assistant.skills import Skill
-from assistant.skills.base import Shelf
 from domain.kernel import UnitOfWork
-from knowledge import Retrieval
 
 QUOTE_LENGTH = 500
 HEADING = re.compile(r"#{1,6}\s")
@@ -81,8 +79,8 @@ def settle(generation: Generation, skill: Skill, checked: Checked) -> None:
     generation.in_legal_queue = generation.in_finance_queue = skill.queued_by in there
 
 
-async def store_parts(uow: UnitOfWork, generation: Generation, draft: Draft, checked: Checked, shelf: Shelf) -> None:
-    """Store everything but the sections: the sources that are still cited, figures, checks, and what retrieval brought up."""
+async def store_parts(uow: UnitOfWork, generation: Generation, draft: Draft, checked: Checked) -> None:
+    """Store everything but the sections: the sources that are still cited, figures and checks."""
     if (
         generation.prompt_version is not None
         and await uow.session.get(PromptVersion, generation.prompt_version) is None
@@ -105,7 +103,7 @@ async def store_parts(uow: UnitOfWork, generation: Generation, draft: Draft, che
                 number in finance,
             )
         )
-    uow.session.add_all(_rows(uow, generation.id, said.keys(), checked, shelf))
+    uow.session.add_all(_rows(uow, generation.id, said.keys(), checked))
 
 
 def _said(checked: Checked) -> dict[int, list[tuple[str, str]]]:
@@ -147,7 +145,7 @@ def nearest_sentence(text: str, said: list[str]) -> str:
     return max(candidates, key=nearness, default=text[:QUOTE_LENGTH])
 
 
-def _rows(uow: UnitOfWork, generation_id: UUID, used: Any, checked: Checked, shelf: Shelf) -> Iterator[Any]:
+def _rows(uow: UnitOfWork, generation_id: UUID, used: Any, checked: Checked) -> Iterator[Any]:
     for position, figure in enumerate(checked.figures):
         yield GenerationFigure(
             id=uow.new_id(), generation_id=generation_id, position=position, section_key=figure.section_key, key=figure.key, label=figure.label,
@@ -162,17 +160,6 @@ def _rows(uow: UnitOfWork, generation_id: UUID, used: Any, checked: Checked, she
             passed=result.passed,
             detail=result.detail,
         )
-    for name, entries in shelf.found.items():
-        for rank, found in enumerate(entries, 1):
-            yield Retrieval(
-                id=uow.new_id(),
-                generation_id=generation_id,
-                item_id=found.item_id,
-                version_number=found.version,
-                wanted_as=name,
-                rank=rank,
-                at=uow.now,
-            )
 
 
 def _plain(value: Decimal) -> str:

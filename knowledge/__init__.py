@@ -1,6 +1,7 @@
 """Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
 
 from knowledge.bodies import check_body, model_of
+from knowledge.effectiveness import KnowledgeEffectiveness
 from knowledge.keeping import (
     Audience,
     KnowledgeAges,
@@ -19,6 +20,7 @@ from knowledge.keeping import (
     suspend,
 )
 from knowledge.library import Building, IndexStatus, Library
+from knowledge.likeness import KnowledgeLikeness
 from knowledge.media import Media, MediaType, Moment, read_media, started_at
 from knowledge.model import (
     CURATING,
@@ -38,6 +40,7 @@ from knowledge.model import (
     Retrieval,
     ReviewStep,
 )
+from knowledge.retirement import RetirementProposal
 from knowledge.retrieval import Filter, Found, Hit, SearchResult, Situation, Wanted
 from knowledge.roi import Computation, Computed, Given, Source, Taken, Told, compute
 from knowledge.roi_model import Input as RoiInput
@@ -60,6 +63,7 @@ from knowledge.service import (
 )
 from knowledge.sharing import SHARED_KINDS, ContentRequest, forget_old_requests, is_shared, log_requests, share
 from knowledge.units import unit
+from knowledge.usage import LoggedSearch
 
 __all__ = [
     "CURATING",
@@ -82,8 +86,10 @@ __all__ = [
     "KnowledgeAges",
     "KnowledgeAudience",
     "KnowledgeChanged",
+    "KnowledgeEffectiveness",
     "KnowledgeItem",
     "KnowledgeKind",
+    "KnowledgeLikeness",
     "KnowledgePeriod",
     "KnowledgeProposal",
     "KnowledgeReview",
@@ -91,12 +97,14 @@ __all__ = [
     "KnowledgeVersion",
     "Library",
     "LineChange",
+    "LoggedSearch",
     "Media",
     "MediaType",
     "Moment",
     "Passage",
     "ProposalState",
     "Publication",
+    "RetirementProposal",
     "Retrieval",
     "ReviewStep",
     "RoiInput",

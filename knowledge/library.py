@@ -26,7 +26,20 @@ from knowledge.index import AllowedPassages
 from knowledge.lexical import LexicalIndex
 from knowledge.model import KnowledgeItem, KnowledgeState, KnowledgeVersion, Passage, Publication
 from knowledge.packaged_model import Progress
-from knowledge.retrieval import Entry, Filter, Found, Hit, Piece, SearchResult, Stock, Wanted, fits, passes, ranked
+from knowledge.retrieval import (
+    Entry,
+    Filter,
+    Found,
+    Hit,
+    Piece,
+    SearchResult,
+    Stock,
+    Wanted,
+    explained,
+    fits,
+    passes,
+    ranked,
+)
 from knowledge.text import query_tokens, script_of, tokenise
 from knowledge.vector_cache import Encoding, asked, turn
 from knowledge.vectors import Dense, Standing, VectorHome
@@ -90,6 +103,7 @@ class Library:
         self._lexical: LexicalIndex | None = None
         self._dense: Dense | None = None
         self._lacking, self._counted = 0, (-1, 0.0)
+        self._prior: Mapping[UUID, float] = {}
         self._building: Building | None = None
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
         self._refreshing = asyncio.Lock()
@@ -207,6 +221,10 @@ class Library:
         self._dense, self._counted = dense, (-1, 0.0)
         await self._count_lacking()
 
+    def weigh(self, prior: Mapping[UUID, float]) -> None:
+        """Let the track record of entries, each from -1 to 1, count in rankings from now on; none counts where it is empty."""
+        self._prior = prior
+
     # ---- its state ---------------------------------------------------------------------------------------------------
 
     @property
@@ -220,6 +238,11 @@ class Library:
         if self._embedder is None:
             return "off"
         return "ready" if self._degraded() is None else "computing"
+
+    @property
+    def serving_embedder(self) -> Embedder | None:
+        """The model whose vectors serve now; None while words serve alone."""
+        return None if self._dense is None else self._dense.embedder
 
     @property
     def engine(self) -> str | None:
@@ -247,7 +270,7 @@ class Library:
         async def look(stock: Stock) -> list[Hit]:
             allowed = await self._allowed_for(stock, actor, wanted, passes(wanted))
             found = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
-            return _folded(stock, found, limit)
+            return _folded(stock, found, limit, self._prior)
 
         hits = await self._level(look)
         await self._count_lacking()
@@ -265,7 +288,7 @@ class Library:
                 )  # fmt: skip
                 allowed = await self._allowed_for(stock, actor, shape, fits(want), want.under)
                 hits = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
-                found[name] = _ranked(stock, want, hits, allowed)
+                found[name] = _ranked(stock, want, hits, allowed, self._prior)
             return found
 
         return await self._level(look)
@@ -350,11 +373,14 @@ class Library:
         return allowed
 
 
-def _folded(stock: Stock, found: Sequence[FusedHit], limit: int) -> list[Hit]:
+def _folded(stock: Stock, found: Sequence[FusedHit], limit: int, prior: Mapping[UUID, float]) -> list[Hit]:
     """The first entries, each by its best passage; those that say the same as one before them are folded under it."""
     best: dict[UUID, FusedHit] = {}
     for hit in found:
         best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
+    if prior:
+        # Hits come best first, and equal ones stay in their order.
+        best = dict(sorted(best.items(), key=lambda pair: -explained(pair[1], prior.get(pair[0]))[0]))
     shown: dict[UUID, list[UUID]] = {}
     for item_id, hit in best.items():
         same = next((one for one in shown if stock.alike(best[one].passage_id, hit.passage_id)), None)
@@ -364,22 +390,25 @@ def _folded(stock: Stock, found: Sequence[FusedHit], limit: int) -> list[Hit]:
             shown[item_id] = []
         else:
             break
-    return [_hit(stock, item_id, best[item_id], folded) for item_id, folded in shown.items()]
+    return [_hit(stock, item_id, best[item_id], prior.get(item_id), folded) for item_id, folded in shown.items()]
 
 
-def _hit(stock: Stock, item_id: UUID, hit: FusedHit, folded: Sequence[UUID]) -> Hit:
+def _hit(stock: Stock, item_id: UUID, hit: FusedHit, prior: float | None, folded: Sequence[UUID]) -> Hit:
     passage = stock.pieces[hit.passage_id].text
-    return Hit(item_id, stock.entries[item_id].version, passage, hit.score, hit.explanation, tuple(folded))
+    score, explanation = explained(hit, prior)
+    version = stock.entries[item_id].version
+    return Hit(item_id, version, passage, min(max(score, 0.0), 1.0), explanation, tuple(folded))
 
 
-def _ranked(stock: Stock, want: Wanted, hits: Sequence[FusedHit], allowed: AllowedPassages) -> list[Found]:
+def _ranked(
+    stock: Stock, want: Wanted, hits: Sequence[FusedHit], allowed: AllowedPassages, prior: Mapping[UUID, float]
+) -> list[Found]:
     """The best entries for a want; one that the query does not touch still fits, and comes after those that it does."""
-    scores: dict[UUID, float] = {}
+    best: dict[UUID, FusedHit] = {}
     for hit in hits:
-        scores.setdefault(stock.pieces[hit.passage_id].item_id, hit.score)
-    for number in allowed.ids.tolist():
-        scores.setdefault(stock.pieces[number].item_id, 0.0)
-    return ranked([stock.entries[item_id] for item_id in scores], want, scores)
+        best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
+    fitting = dict.fromkeys((*best, *(stock.pieces[number].item_id for number in allowed.ids.tolist())))
+    return ranked([stock.entries[item_id] for item_id in fitting], want, best, prior)
 
 
 @asynccontextmanager

@@ -326,15 +326,21 @@ class VectorGeneration(Base):
 
 
 class Retrieval(Base):
-    """One passage that a search for an answer brought up, with its rank: what usage is counted from."""
+    """One entry that a search brought up, for an answer or a person, with its rank: what usage is counted from."""
 
     __tablename__ = "retrievals"
+    __stays__ = "a search was made on an occasion that is past"
     __unledgered__ = "a search log; the answer that it served names its citations in the ledger"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    generation_id: Mapped[UUID] = mapped_column(index=True)
-    item_id: Mapped[UUID] = mapped_column(index=True)
+    generation_id: Mapped[UUID | None] = mapped_column(index=True)
+    item_id: Mapped[UUID]
     version_number: Mapped[int]
     wanted_as: Mapped[str]
     rank: Mapped[int]
     at: Mapped[datetime]
+    search_id: Mapped[UUID | None] = mapped_column(index=True)
+    score: Mapped[float | None]
+    methods: Mapped[list[Any] | None]
+
+    __table_args__ = (Index("ix_retrievals_item", "item_id", "at"), Index("ix_retrievals_at", "at"))

@@ -10,12 +10,15 @@ from typing import Any
 from uuid import UUID
 
 from domain.kernel import Language, Text
-from knowledge.fusion import MethodScore
+from knowledge.fusion import FusedHit, MethodScore
 from knowledge.model import KnowledgeKind
 from knowledge.text import TITLE_SEPARATOR, Script, script_of, searchable, tokenise
 
 FACET_BONUS = 0.12
 """What an entry gains for each facet that names the situation."""
+EFFECTIVENESS = "effectiveness"
+PRIOR_WEIGHT = 0.03
+"""What the best track record adds to an entry's score, and the worst takes away: a quarter of a facet."""
 ALIKE = 0.85
 """The share of common tokens (Jaccard, 1901) from which two passages say the same, where their figures are the same too."""
 FACETS = ("concerns", "stages", "roles", "industries", "competitors", "regions")
@@ -90,6 +93,7 @@ class Found:
     score: float
     let_through: bool = False
     """Whether a reviewer let it through although it was marked."""
+    explanation: tuple[MethodScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +157,11 @@ class Entry:
         """Whether a facet holds one of the values."""
         return not set(self.facets[facet]).isdisjoint(values)
 
-    def found(self, score: float) -> Found:
+    def found(self, score: float, explanation: tuple[MethodScore, ...] = ()) -> Found:
         """The entry as a search hands it out."""
         return Found(
             self.id, self.version, self.kind, self.language, self.title, self.body, self.facets["concerns"], self.facets["competitors"], self.facets["stages"],
-            self.source, self.licence, score, self.let_through,
+            self.source, self.licence, score, self.let_through, explanation,
         )  # fmt: skip
 
 
@@ -275,11 +279,23 @@ def fits(want: Wanted) -> Callable[[Entry], bool]:
     return fits
 
 
-def ranked(entries: list[Entry], want: Wanted, scores: Mapping[UUID, float]) -> list[Found]:
-    """The best of the entries for a want: by nearness and by how many of their facets name the situation."""
+def ranked(
+    entries: list[Entry], want: Wanted, hits: Mapping[UUID, FusedHit], prior: Mapping[UUID, float]
+) -> list[Found]:
+    """The best of the entries for a want: by nearness, by how many of their facets name the situation, by their track record."""
     spoken = [entry for entry in entries if entry.language is want.language] or entries
-    best = sorted(spoken, key=lambda entry: (-_merit(entry, want, scores[entry.id]), entry.title, entry.id))
-    return [entry.found(min(scores[entry.id], 1.0)) for entry in best[: want.limit]]
+    known = [(entry, *explained(hits.get(entry.id), prior.get(entry.id))) for entry in spoken]
+    best = sorted(known, key=lambda one: (-_merit(one[0], want, one[1]), one[0].title, one[0].id))
+    return [entry.found(min(max(score, 0.0), 1.0), explanation) for entry, score, explanation in best[: want.limit]]
+
+
+def explained(hit: FusedHit | None, prior: float | None) -> tuple[float, tuple[MethodScore, ...]]:
+    """The score of an entry and its lines: what each method said, and its track record (-1 to 1) where it counts."""
+    score, lines = (hit.score, hit.explanation) if hit else (0.0, ())
+    if prior is None:
+        return score, lines
+    bounded = min(max(prior, -1.0), 1.0)
+    return score + PRIOR_WEIGHT * bounded, (*lines, MethodScore(EFFECTIVENESS, None, bounded, PRIOR_WEIGHT))
 
 
 def _merit(entry: Entry, want: Wanted, score: float) -> float:

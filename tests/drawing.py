@@ -22,19 +22,10 @@ from graphql import (
     is_leaf_type,
 )
 
-SKIPPED = frozenset(
-    {
-        "searchKnowledge",
-        "contactability",
-        "assistantMetrics",
-        "verifyLedger",
-        "jobs",
-        "roiModel",
-        "roiPreview",
-        "battlecardSets",
-        "exemplarMedia",
-    }
-)
+SKIPPED = frozenset({
+    "searchKnowledge", "contactability", "assistantMetrics", "verifyLedger", "jobs", "knowledgeCoverage", "knowledgeGaps", "staleKnowledge", "unusedKnowledge",
+    "roiModel", "roiPreview", "battlecardSets", "exemplarMedia", "knowledgeDifference", "knowledgeIndex",
+})  # fmt: skip
 """Fields that are left to the resolvers by design, and that no document asks for."""
 SIZES = (1, 2, 3, 5)
 HOSTILE = (

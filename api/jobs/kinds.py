@@ -8,10 +8,11 @@ from uuid import UUID
 
 import knowledge
 from api.settings import Settings
-from assistant import pipeline
+from assistant import outcomes, pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
+from knowledge import likeness, retirement, usage
 
 QUICK = "quick"
 """The queue of what is done in a moment."""
@@ -64,6 +65,22 @@ async def _refresh_measures(tools: Tools, _body: Body) -> int:
     return await measures.refresh(tools.database)
 
 
+async def _count_effects(tools: Tools, _body: Body) -> int:
+    return await outcomes.refresh(tools.database)
+
+
+async def _compare_passages(tools: Tools, _body: Body) -> int:
+    return await likeness.refresh(tools.database)
+
+
+async def _propose_retirements(tools: Tools, _body: Body) -> int:
+    return await retirement.propose(tools.database)
+
+
+async def _clear_searches(tools: Tools, _body: Body) -> int:
+    return await usage.remove_old(tools.database)
+
+
 async def _expire_quotes(tools: Tools, _body: Body) -> int:
     return await commerce.expire_quotes(tools.database)
 
@@ -103,6 +120,10 @@ def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
 KINDS = (
     Kind("expire_quotes", _expire_quotes, cron="*/10 * * * *"),
     Kind("refresh_measures", _refresh_measures, cron="0 */2 * * *", at_start=True),
+    Kind("count_effects", _count_effects, cron="41 */6 * * *", at_start=True),
+    Kind("compare_passages", _compare_passages, cron="7 2 * * *"),
+    Kind("propose_retirements", _propose_retirements, cron="37 2 * * *"),
+    Kind("clear_searches", _clear_searches, cron="53 3 * * *"),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
     Kind("forget_content_requests", _forget_requests, cron="41 3 * * *"),

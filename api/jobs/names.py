@@ -4,6 +4,9 @@ from domain.kernel import Text
 
 LABELS = {
     "refresh_measures": Text("经营视图刷新", "The figures of the business are computed anew"),
+    "count_effects": Text("知识成效重新统计", "How well knowledge works is counted anew"),
+    "compare_passages": Text("知识条目查重与口径核对", "Entries are compared for look-alikes and differing figures"),
+    "propose_retirements": Text("生成下架建议", "Entries are proposed for retirement"),
     "expire_quotes": Text("报价到期", "Quotes expire"),
     "forget_content_requests": Text("清理内容接口记录", "Old requests to the content API are forgotten"),
     "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from api.jobs.loops import persist
+from api.jobs.loops import persist, repeat
 from api.settings import Settings
-from domain.kernel import SalesError
-from knowledge import Library
+from domain.kernel import Database, SalesError
+from knowledge import Library, effectiveness
 from knowledge.embedding import ModelDirectory, SentenceTransformerEmbedder, resolve_model
 from knowledge.packaged_model import MODEL_ID, Progress
 
 log = logging.getLogger("sortie.jobs")
 
+WEIGH_SECONDS = 600.0
+"""How soon a track record that was counted anew counts in rankings here."""
 LOOK_SECONDS = 60.0
 """How soon knowledge that another process has changed gets its vectors here."""
 
@@ -32,7 +34,8 @@ def find_model(settings: Settings, progress: Progress | None = None) -> ModelDir
 class Upkeep:
     """The library of one process, kept level with the database from its start to its end."""
 
-    def __init__(self, library: Library, settings: Settings) -> None:
+    def __init__(self, database: Database, library: Library, settings: Settings) -> None:
+        self._database = database
         self._library = library
         self._settings = settings
         self._changed = asyncio.Event()
@@ -49,6 +52,8 @@ class Upkeep:
         self._tasks = [asyncio.create_task(persist("words", self._library.refresh), name="words")]
         if self._settings.embeds:
             self._tasks.append(asyncio.create_task(self._keep_vectors(), name="vectors"))
+        if self._settings.effectiveness_prior:
+            self._tasks.append(asyncio.create_task(repeat("track record", self._weigh, WEIGH_SECONDS), name="prior"))
 
     async def stop(self) -> None:
         """End."""
@@ -73,6 +78,9 @@ class Upkeep:
             await persist("vectors", self._embed)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+
+    async def _weigh(self) -> None:
+        self._library.weigh(await effectiveness.priors(self._database))
 
     async def _embed(self) -> None:
         encoded = await self._library.embed(

@@ -3,7 +3,9 @@
 import strawberry
 
 from api.knowledge.battlecards import BattlecardQueries
+from api.knowledge.board import BoardFigures, BoardLists, BoardMutations
 from api.knowledge.curation import CurationMutations, CurationQueries
+from api.knowledge.effects import EffectQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.index import IndexQueries
 from api.knowledge.media import MediaQueries
@@ -24,10 +26,13 @@ class KnowledgeQueries(
     BattlecardQueries,
     MediaQueries,
     SharingQueries,
+    EffectQueries,
+    BoardFigures,
+    BoardLists,
 ):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations, SharingMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations, SharingMutations, BoardMutations):
     """The mutations of this room."""

@@ -96,6 +96,8 @@ class SearchQueries:
             raise Unavailable(Text("知识检索此刻不可用", "knowledge search does not serve now"))
         found = await context.library.search(context.reader, query, _filter(filter), first)
         never = filter and given(filter.state) not in {None, KnowledgeState.PUBLISHED}
+        if context.searches is not None and not never:
+            context.searches.note(context.reader, query, _filter(filter), found.hits)
         hits = [] if never else await _hits(context, found.hits)
         return KnowledgeSearch(
             hits=hits,

@@ -40,6 +40,9 @@ PREFIXES = {
     "Brand": "brd",
     "RoiCalculation": "roi",
     "ContentRequest": "crq",
+    "KnowledgeEffectiveness": "eff",
+    "KnowledgeLikeness": "lik",
+    "RetirementProposal": "ret",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

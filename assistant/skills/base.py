@@ -122,6 +122,7 @@ class Shelf:
     late: bool = False
     held_back: tuple[str, ...] = ()
     """The titles of what was found and is kept from the answer: it is marked, and no reviewer has let it through."""
+    wants: Mapping[str, Wanted] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> list[Found]:
         """The entries found under a name.
