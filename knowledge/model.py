@@ -216,6 +216,7 @@ class KnowledgeAudience(Base):
 
     __tablename__ = "knowledge_audiences"
     __aggregate__ = ("KnowledgeItem", "item_id")
+    __stays__ = "it is about an entry, and names colleagues and places alone"
     __access__ = Access(
         {
             role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"role", "territory", "brand"}))
@@ -235,6 +236,7 @@ class KnowledgeReview(Base):
 
     __tablename__ = "knowledge_reviews"
     __aggregate__ = ("KnowledgeItem", "item_id")
+    __stays__ = "it is about an entry, and names colleagues and places alone"
     __access__ = Access(
         {role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"by", "comment"})) for role in WATCHING}
     )
@@ -254,6 +256,7 @@ class KnowledgeProposal(Record):
     """What somebody who does not keep the knowledge would have in it: a new entry, or other words for one that is there."""
 
     __tablename__ = "knowledge_proposals"
+    __stays__ = "it is about an entry, and names colleagues alone"
     __access__ = Access(
         {role: Sight(Owned(), PROPOSAL_FIELDS) for role in Role if role not in WATCHING}
         | {role: Sight(Everyone(), PROPOSAL_FIELDS) for role in WATCHING}
