@@ -60,7 +60,7 @@ async def test_the_ledger_holds_the_digest_of_every_batch(database: Database, tm
         ).scalar_one()
         batch = await uow.session.get_one(ImportBatch, event.subject_id)
         version = (await uow.session.execute(select(KnowledgeVersion))).scalar_one()
-        names = ("id", "item_id", "number", "state", "title", "body", "facets", "author_id", "submitted_at", "published_at", "published_by_id", "created_at", "import_batch_id")  # fmt: skip
+        names = ("id", "item_id", "number", "state", "title", "body", "facets", "author_id", "submitted_at", "published_at", "published_by_id", "created_at", "body_hash", "import_batch_id")  # fmt: skip
         row = {name: getattr(version, name) for name in names}
     noted = event.detail["detail"]["tables"]["KnowledgeVersion"]
     assert noted == {"rows": 1, "digest": rows_digest(batch.salt, [row])}
