@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from api.auth import Door, SignIn, verifier_for
 from api.bodies import Bounded, Refused
 from api.callers import Callers
+from api.content import ContentApi
 from api.http import Answers, Endpoint, ide_file
 from api.jobs import Upkeep
 from api.jobs.board import Board
@@ -87,8 +88,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
 
         board = Board(settings)
         hub = Hub(database)
-        searches = SearchLog(database)
-        callers = Callers(door, Rates(settings), settings, database, notary, desk, library, board, hub, searches)
+        rates, searches = Rates(settings), SearchLog(database)
+        callers = Callers(door, rates, settings, database, notary, desk, library, board, hub, searches)
         trusted = _trusted(settings)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
@@ -102,6 +103,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         await searches.start()
         health = Health(database, notary, library, settings)
         routes = health.routes() + _routes(endpoint, ide=not settings.production)
+        routes += ContentApi(database, library, door, rates).routes()
         if settings.signs_tokens:
             routes += SignIn(database, settings, home=SIGN_IN if settings.production else PATH).routes()
         try:

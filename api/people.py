@@ -76,6 +76,7 @@ enum(
     WRITE="Mutations.",
     DRAFT="Having the assistant write.",
     IMPORT="Imports.",
+    CONTENT="The content API for customers' own systems, whatever the account's grants.",
 )
 enum(Language, "The languages that people read here.", ZH="Chinese.", EN="English.")
 

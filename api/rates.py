@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from uuid import UUID
 
 from api.settings import Settings
 from domain.kernel import Actor, RateLimited, Text
@@ -81,6 +82,7 @@ class Rates:
         self._requests = SlidingWindow(settings.request_rate, 60)
         self._anonymous = SlidingWindow(max(1, settings.request_rate // ANONYMOUS_SHARE), 60)
         self._answers = SlidingWindow(settings.answer_rate, 3_600)
+        self._content = SlidingWindow(settings.content_per_minute, 60)
 
     def count_request(self, actor: Actor | None, address: str) -> None:
         """Count one operation.
@@ -98,6 +100,13 @@ class Rates:
         Raises RateLimited when the address has used its minute up.
         """
         _count(self._anonymous, address, TOO_MANY)
+
+    def count_content(self, key_id: UUID) -> None:
+        """Count one request of a customer's system.
+
+        Raises RateLimited when the key has used its minute up.
+        """
+        _count(self._content, key_id, TOO_MANY)
 
     def count_answer(self, actor: Actor) -> None:
         """Count one answer that is asked for.

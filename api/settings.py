@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     lead_escalation_minutes: Annotated[float, Field(gt=0)] = 120
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     answers_per_hour: Annotated[int, Field(ge=1)] | None = None
+    content_per_minute: Annotated[int, Field(ge=1)] = 120
 
     @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file", "trusted_documents")
     @classmethod

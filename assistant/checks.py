@@ -18,6 +18,7 @@ from assistant.numbers import (
     numbers_in_lines,
 )
 from domain.kernel import Language
+from knowledge.guarding import gives_orders
 
 SENTENCE = re.compile(
     r".+?(?:[。！？!?；][”’」』）)\"]*(?:\s*\[\d{1,4}\])*|\.[”’\")]*(?=[\s\[]|$)(?:\s*\[\d{1,4}\])*(?=\s|$)|$)",
@@ -43,6 +44,7 @@ LIKE_DRAFT = 0.3
 CHECKS = (
     "outside_link",
     "masked_leak",
+    "no_orders",
     "citation_numbers",
     "foreign_customer",
     "figures_sourced",
@@ -106,7 +108,8 @@ def run(
 ) -> Checked:
     """Keep the sentences that hold and remove those that do not.
 
-    A sentence goes when it carries an outside link or markup, a placeholder of masking, a citation number that nobody gave
+    A sentence goes when it carries an outside link or markup, a placeholder of masking, words of a model's that give
+    orders, a citation number that nobody gave
     out, the name of another customer that its sources do not name, or a number, date or amount in words that neither code
     computed for this section nor a cited source contains. Outside `free_sections` (greetings, questions) each line cites at
     least one source. Where a model reworded what was `composed`, a sentence that shares next to nothing with its source
@@ -231,6 +234,7 @@ class _Judge:
         tests: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("outside_link", lambda: LINK.search(plain) is None),
             ("masked_leak", lambda: PLACEHOLDER.search(sentence) is None),
+            ("no_orders", lambda: self.composed is None or not gives_orders(sentence)),
             ("citation_numbers", lambda: all(number in self.sources for number in _citations(sentence))),
             ("foreign_customer", lambda: not self._foreign(sentence, cites)),
             ("figures_sourced", lambda: self._figures_hold(sentence, cites)),

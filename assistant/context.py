@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from assistant.draft import Evidence
 from assistant.facts import (
     AccountFacts,
     Bought,
+    Calculated,
     Concern,
     Deal,
     Done,
@@ -23,8 +25,10 @@ from assistant.facts import (
     Person,
     Quoted,
     Reachable,
+    Return,
     Rival,
 )
+from assistant.model import RoiCalculation
 from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CONCERNS, INDUSTRIES, STANCES, label
 from domain import consent
 from domain.accounts import Account, BuyingRole, Channel, Contact
@@ -36,6 +40,7 @@ from domain.kernel import Actor, Base, Language, Money, Ref, Text, load, not_fou
 from domain.leads import Lead
 from domain.people import Territory, User
 from domain.signals import Signal
+from knowledge import KnowledgeVersion, unit
 
 T = TypeVar("T", bound=Base)
 
@@ -93,7 +98,7 @@ async def gather_account(
         region_label=region_label, territory=account.territory_id, lifecycle=account.lifecycle_stage, owner=owner.name if owner else None,
         credit_grade=account.credit_grade, employees=account.employees, deal=deal, open_deals=tuple(deals), people=await see.committee(contacts, deal),
         done=await see.done(Activity.account_id == account.id), orders=await see.orders(account), concerns=await see.concerns(account),
-        rivals=await see.rivals(account, deal), quote=quote, lines=lines, reachable=await see.reachable(contacts),
+        rivals=await see.rivals(account, deal), quote=quote, calculation=await see.calculated(deal), lines=lines, reachable=await see.reachable(contacts),
         persons=tuple(contact.id for contact in contacts),
     )  # fmt: skip
 
@@ -325,6 +330,20 @@ class _Sight:
             quote.payment_terms_days,
         )
 
+    async def calculated(self, deal: Deal | None) -> Calculated | None:
+        """The deal's latest ROI calculation."""
+        if deal is None:
+            return None
+        latest = [RoiCalculation.calculated_at.desc(), RoiCalculation.id.desc()]
+        for row in await self.all(RoiCalculation, RoiCalculation.opportunity_id == deal.id, by=latest, limit=1):
+            used = (KnowledgeVersion.item_id == row.item_id) & (KnowledgeVersion.number == row.version_number)
+            title = (await self.session.execute(select(KnowledgeVersion.title).where(used))).scalar_one()
+            results = tuple(_return(each) for each in row.results if each["value"] is not None)
+            said = [f"{both(each.label)} {both(each.words)}" for each in results]
+            shown = self.evidence(row, title, row.version_number, day(row.calculated_at), *said)
+            return Calculated(shown, title, row.version_number, row.calculated_at, results)
+        return None
+
     async def _lines(self, items: Any, currency: str) -> tuple[Line, ...]:
         """The items that have a price in the currency now."""
         wanted = [(row.product_id, row.quantity) for row in await self.session.execute(items)]
@@ -355,3 +374,11 @@ def _looked(signal: Signal, now: datetime) -> Looked:
     return Looked(
         Evidence(signal.ref(), now, in_words(day(signal.occurred_at), title)), signal.type, signal.occurred_at, title
     )
+
+
+def _return(held: dict[str, Any]) -> Return:
+    measure, value = unit(held["unit"]), Decimal(held["value"])
+    zh, en = (measure.written(value, held["decimals"], language) for language in (Language.ZH, Language.EN))
+    percent = "%" if measure.name == "percent" else ""
+    counted = Text(*(measure.currency or percent or measure.words(language) for language in (Language.ZH, Language.EN)))
+    return Return(held["key"], Text(held["zh"], held["en"]), value, counted, Text(zh, en))

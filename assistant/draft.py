@@ -119,6 +119,11 @@ class Pen:
         word = self.words(unit)
         return f"{number} {word}" if word else number
 
+    def figure(self, key: str, label: Text, value: Decimal, unit: Text, words: Text, source: Source) -> str:
+        """A number that is written already, kept as a figure."""
+        self._keep(key, label, value, self.words(unit), source)
+        return self.words(words)
+
     def date(self, value: date) -> str:
         """A date that code knows."""
         day = value.isoformat()[:10]

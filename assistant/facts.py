@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from uuid import UUID
 
 from assistant.draft import Evidence
@@ -80,6 +81,28 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
+class Return:
+    """One shown result of a ROI calculation: its value, what it counts (a currency, %, or a word), and how people write it."""
+
+    key: str
+    label: Text
+    value: Decimal
+    unit: Text
+    words: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Calculated:
+    """The deal's latest ROI calculation, with the title and number of the version of the model."""
+
+    evidence: Evidence
+    model: str
+    version: int
+    at: datetime
+    results: tuple[Return, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One product of the deal with its list and floor price."""
 
@@ -144,6 +167,7 @@ class AccountFacts:
     concerns: tuple[Concern, ...] = ()
     rivals: tuple[Rival, ...] = ()
     quote: Quoted | None = None
+    calculation: Calculated | None = None
     lines: tuple[Line, ...] = ()
     reachable: tuple[Reachable, ...] = ()
     category: str | None = None

@@ -285,3 +285,43 @@ class PromptVersion(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     body: Mapped[str]
     stored_at: Mapped[datetime]
+
+
+CALCULATION_FIELDS = frozenset(
+    {"item", "account", "opportunity", "lead", "calculated_by", "inputs", "steps", "results"}
+)
+
+
+def _calculations(role: Role) -> Sight:
+    """One's own, and those of deals, of customers without a deal, and of leads that the role sees."""
+    of_account = Matching("opportunity_id", (None,), Through("account_id", "Account"))
+    of_deal, of_lead = Through("opportunity_id", "Opportunity"), Through("lead_id", "Lead")
+    return Sight(Owned("calculated_by_id") | of_deal | of_account | of_lead, CALCULATION_FIELDS)
+
+
+class RoiCalculation(Record):
+    """What one version of a ROI model gave for one deal, customer or lead: inputs with where each came from, steps, results.
+
+    It is shown to customers and never changes.
+    """
+
+    __tablename__ = "roi_calculations"
+    __access__ = Access(
+        {role: _calculations(role) for role in (Role.REP, Role.MANAGER, Role.CSM, Role.SALES_OPS)}
+        | {
+            role: Sight(Owned("calculated_by_id"), CALCULATION_FIELDS)
+            for role in (Role.CURATOR, Role.LEGAL, Role.ADMIN)
+        }
+        | {Role.AUDITOR: Sight(Everyone(), CALCULATION_FIELDS)}
+    )
+
+    item_id: Mapped[UUID] = mapped_column(ForeignKey("knowledge_items.id"), index=True)
+    version_number: Mapped[int]
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    opportunity_id: Mapped[UUID | None] = mapped_column(ForeignKey("opportunities.id"), index=True)
+    lead_id: Mapped[UUID | None] = mapped_column(ForeignKey("leads.id"), index=True)
+    calculated_by_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), index=True)
+    calculated_at: Mapped[datetime]
+    inputs: Mapped[list[Any]]
+    steps: Mapped[list[Any]]
+    results: Mapped[list[Any]]

@@ -15,7 +15,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from assistant import checks, offers, prompts, recording, telemetry
-from assistant.checks import Checked
+from assistant.checks import Checked, CheckResult
 from assistant.context import FOLLOW_UP
 from assistant.draft import Draft, Pen, Section
 from assistant.facts import AccountFacts, LeadFacts
@@ -43,12 +43,14 @@ from domain.kernel import (
     UnitOfWork,
     fingerprint,
 )
-from knowledge import Library
+from knowledge import Found, Library, guarding
 
 logger = logging.getLogger(__name__)
 
 OnSection = Callable[[Section], Awaitable[None]]
 LATE = Text("时限已到，这一节没有写完", "the deadline came before this section was written")
+LET_THROUGH = "knowledge_let_through"
+"""The check that names what was found and not used."""
 WRITING_SECONDS, CHECKING_SECONDS = 0.3, 1.0
 """What is kept of the deadline for writing after a retrieval, and for checking and recording after a model."""
 
@@ -125,6 +127,8 @@ async def run(desk: Desk, actor: Actor, ask: Ask, on_section: OnSection | None =
             written = await _word(desk, ask, facts, draft, watch)
         with telemetry.step("check"):
             checked = await _check(desk, skill, facts, written)
+            if shelf.held_back:
+                checked.results.append(CheckResult(LET_THROUGH, passed=False, detail=" ⏐ ".join(shelf.held_back)))
         if on_section is not None:
             await _hand_on(desk, actor, generation_id, checked, on_section)
         categories = _categories(ask, facts, shelf)
@@ -246,13 +250,21 @@ async def _raise_concern(uow: UnitOfWork, facts: AccountFacts, ask: Ask) -> None
 
 
 async def _retrieve(desk: Desk, actor: Actor, skill: Skill, facts: Any, ask: Ask, watch: Watch) -> Shelf:
-    """The knowledge that the skill wants; a late shelf where it did not come in time."""
+    """The knowledge that the skill wants and that may be quoted; a late shelf where it did not come in time."""
     wants = skill.wants(facts, ask)
     try:
         async with asyncio.timeout(watch.remaining_seconds - WRITING_SECONDS):
-            return Shelf(await desk.library.find(actor, wants), wants=wants)
+            found = await desk.library.find(actor, wants)
+            return replace(await asyncio.to_thread(_harmless, found), wants=wants)
     except TimeoutError:
         return Shelf(late=True, wants=wants)
+
+
+def _harmless(found: dict[str, list[Found]]) -> Shelf:
+    """What was found without what no reviewer has let through."""
+    held = {entry.title: None for entries in found.values() for entry in entries if not guarding.may_be_quoted(entry)}
+    kept = {name: [entry for entry in entries if guarding.may_be_quoted(entry)] for name, entries in found.items()}
+    return Shelf(kept, held_back=tuple(held))
 
 
 def _compose(skill: Skill, ask: Ask, facts: Any, shelf: Shelf, watch: Watch) -> Draft:

@@ -1,4 +1,4 @@
-"""The prompts: rules from a file, the drafted sections, and the numbered sources fenced as data."""
+"""The prompts: rules from a file, the drafted sections, and the numbered sources as passages: data that nothing in it can leave."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import orjson
 from assistant.draft import Draft
 from assistant.language_model import Prompt
 from domain.kernel import Language
+from knowledge.hygiene import defused, neutral
 
 PROMPT_FILES = Path(__file__).parent / "prompt_files"
 MAX_OUTPUT_TOKENS = 4_000
@@ -40,15 +41,15 @@ def render(draft: Draft, ask_words: str | None, body: PromptBody) -> tuple[str, 
     language = "Chinese (simplified)" if draft.language is Language.ZH else "English"
     system = body.body.replace("{language}", language)
     written = [
-        {"key": section.key, "heading": section.heading, "draft": section.body}
+        {"key": section.key, "heading": section.heading, "draft": defused(section.body)}
         for section in draft.sections
         if not section.missing
     ]
-    sources = [{"number": number, "text": _fenced(source.text)} for number, source in draft.sources.items()]
+    sources = [{"number": number, "text": neutral(source.text)} for number, source in draft.sources.items()]
     figures = [
         {
             "section": figure.section_key,
-            "label": figure.label,
+            "label": defused(figure.label),
             "value": str(figure.value),
             "unit": figure.unit,
             "source": figure.citation,
@@ -56,7 +57,7 @@ def render(draft: Draft, ask_words: str | None, body: PromptBody) -> tuple[str, 
         for figure in draft.figures
     ]
     user = "\n".join((
-        "<asked>", _fenced(ask_words or ""), "</asked>",
+        "<asked>", defused(ask_words or ""), "</asked>",
         "<draft>", _json(written), "</draft>",
         "<figures>", _json(figures), "</figures>",
         "<sources>", _json(sources), "</sources>",
@@ -84,11 +85,6 @@ def schema_for(draft: Draft) -> dict[str, Any]:
 def prompt_for(system: str, user: str, schema: dict[str, Any]) -> Prompt:
     """The prompt as the language model takes it."""
     return Prompt(system=system, user=user, schema=schema, max_output_tokens=MAX_OUTPUT_TOKENS)
-
-
-def _fenced(text: str) -> str:
-    """A source that cannot close its own fence."""
-    return text.replace("</", "<\\/")
 
 
 def _json(value: Any) -> str:

@@ -12,10 +12,13 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 import knowledge
+from assistant import calculations
+from assistant.calculations import About
 from demo import records, story
 from demo.records import (
     AccountRecord,
     ActivityRecord,
+    CalculationRecord,
     ConsentRecord,
     ContactRecord,
     EntryRecord,
@@ -88,6 +91,7 @@ class Loading:
     stages: dict[str, dict[str, Stage]] = field(default_factory=dict)
     products: dict[str, UUID] = field(default_factory=dict)
     deals: dict[str, UUID] = field(default_factory=dict)
+    entries: dict[str, UUID] = field(default_factory=dict)
 
     def at(self, days: int, salt: str) -> datetime:
         """The instant of something that happened that many days ago."""
@@ -124,6 +128,7 @@ async def load(database: Database, *, progress: Progress | None = None) -> Summa
         *(partial(_load_account, loading, key, account) for key, account in customers.items()),
         *(partial(_load_leads, loading, batch) for batch in interested),
         *(partial(_load_knowledge, loading, batch) for batch in entries),
+        *(partial(_calculate, loading, done) for done in records.calculations()),
     ]
     for done, step in enumerate(steps, 1):
         await step()
@@ -380,13 +385,21 @@ async def _load_knowledge(loading: Loading, entries: Sequence[EntryRecord]) -> N
                     )
                     await knowledge.submit(uow, item.id, None)
                     drafted.append(item.id)
+                    loading.entries[entry.key] = item.id
         async with loading.database.open_uow(loading.actors[second]) as uow:
             for item_id in drafted:
                 await knowledge.publish(uow, item_id, None)
+
+
+async def _calculate(loading: Loading, record: CalculationRecord) -> None:
+    """A ROI calculation as the rep had it made."""
+    about = About(opportunity_id=loading.deals[record.deal])
+    async with loading.database.open_uow(loading.actors[record.by]) as uow:
+        await calculations.calculate(uow, item_id=loading.entries[record.model], answers=record.answers, about=about)
 
 
 def _content(loading: Loading, entry: EntryRecord) -> Content:
     facets = Facets(**{name: tuple(getattr(entry, name)) for name in FACETS})
     ends = None if entry.expires_in_days is None else loading.now + timedelta(days=entry.expires_in_days)
     starts = None if entry.effective_days_ago is None else loading.now - timedelta(days=entry.effective_days_ago)
-    return Content(entry.title, entry.body, facets, expires_at=ends, effective_from=starts)
+    return Content(entry.title, entry.whole_body, facets, expires_at=ends, effective_from=starts)

@@ -325,6 +325,24 @@ class EntryRecord(_Written):
     expires_in_days: int | None = None
     effective_days_ago: int | None = None
     body: str
+    model: str | None = None
+
+    @property
+    def whole_body(self) -> str:
+        """The body with the ROI model that the front matter names, as a curator puts it in."""
+        if self.model is None:
+            return self.body
+        model = (FOLDER / "roi_models" / f"{self.model}.yaml").read_text(encoding="utf-8")
+        return f"{self.body}\n\n```roi\n{model.rstrip()}\n```"
+
+
+class CalculationRecord(_Written):
+    """What a rep computed with a customer: the model's entry, the deal, and what was answered; records give the rest."""
+
+    model: str
+    deal: str
+    by: str
+    answers: dict[str, Decimal]
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -365,6 +383,11 @@ def leads() -> list[LeadRecord]:
 def entries() -> dict[Path, EntryRecord]:
     """The knowledge entries by their files."""
     return {path: _entry(path) for path in sorted((FOLDER / "knowledge").rglob("*.md"))}
+
+
+def calculations() -> list[CalculationRecord]:
+    """The ROI calculations in the order of the file."""
+    return _read(list[CalculationRecord], FOLDER / "calculations.yaml")
 
 
 def _entry(path: Path) -> EntryRecord:

@@ -1,5 +1,6 @@
 """Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
 
+from knowledge.bodies import check_body, model_of
 from knowledge.effectiveness import KnowledgeEffectiveness
 from knowledge.keeping import (
     Audience,
@@ -20,6 +21,7 @@ from knowledge.keeping import (
 )
 from knowledge.library import Building, IndexStatus, Library
 from knowledge.likeness import KnowledgeLikeness
+from knowledge.media import Media, MediaType, Moment, read_media, started_at
 from knowledge.model import (
     CURATING,
     WATCHING,
@@ -40,6 +42,10 @@ from knowledge.model import (
 )
 from knowledge.retirement import RetirementProposal
 from knowledge.retrieval import Filter, Found, Hit, SearchResult, Situation, Wanted
+from knowledge.roi import Computation, Computed, Given, Source, Taken, Told, compute
+from knowledge.roi_model import Input as RoiInput
+from knowledge.roi_model import Model as RoiModel
+from knowledge.roi_model import fits
 from knowledge.service import (
     Content,
     Facets,
@@ -55,18 +61,25 @@ from knowledge.service import (
     stored_content,
     submit,
 )
+from knowledge.sharing import SHARED_KINDS, ContentRequest, forget_old_requests, is_shared, log_requests, share
+from knowledge.units import unit
 from knowledge.usage import LoggedSearch
 
 __all__ = [
     "CURATING",
+    "SHARED_KINDS",
     "WATCHING",
     "Audience",
     "Building",
     "CachedVector",
+    "Computation",
+    "Computed",
     "Content",
+    "ContentRequest",
     "Facets",
     "Filter",
     "Found",
+    "Given",
     "Hit",
     "ImportedItem",
     "IndexStatus",
@@ -85,26 +98,42 @@ __all__ = [
     "Library",
     "LineChange",
     "LoggedSearch",
+    "Media",
+    "MediaType",
+    "Moment",
     "Passage",
     "ProposalState",
     "Publication",
     "RetirementProposal",
     "Retrieval",
     "ReviewStep",
+    "RoiInput",
+    "RoiModel",
     "SearchResult",
     "Situation",
+    "Source",
+    "Taken",
+    "Told",
     "Wanted",
     "accept",
     "address",
+    "check_body",
     "comment_on",
+    "compute",
     "difference",
     "draft",
+    "fits",
+    "forget_old_requests",
     "hand_over",
     "imported_rows",
     "index_imported",
+    "is_shared",
+    "log_requests",
+    "model_of",
     "present_body",
     "propose",
     "publish",
+    "read_media",
     "reject",
     "remind_owners",
     "republish",
@@ -112,7 +141,10 @@ __all__ = [
     "resume",
     "retire",
     "revise",
+    "share",
+    "started_at",
     "stored_content",
     "submit",
     "suspend",
-]  # fmt: skip
+    "unit",
+]

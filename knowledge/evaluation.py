@@ -215,8 +215,10 @@ class Searched:
         encoded = time.process_time()
         words = self._lexical.search(query_tokens(query), CANDIDATE_LIMIT, self._allowed)
         meaning = await self._vectors.search(vector, CANDIDATE_LIMIT, self._allowed)
-        hits = fuse(words, meaning, script_of(query), self._scripts.__getitem__, 2 * CANDIDATE_LIMIT)
-        best = self._documents([hit.passage_id for hit in hits])
+        hits = fuse(
+            words, meaning, script_of(query), self._scripts.__getitem__, 2 * CANDIDATE_LIMIT, self._owners.__getitem__
+        )
+        best = [self._owners[hit.passage_id] for hit in hits[:DEPTH]]
         ended = time.process_time()
         rankings = {"lexical": self._ranked(words), "dense": self._ranked(meaning), "hybrid": best}
         return Found(rankings, 1000 * (ended - encoded), 1000 * (ended - began))

@@ -1,7 +1,8 @@
 """Fusion: the rankings of several search methods become one, and each place can be explained."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -15,7 +16,7 @@ DENSE: Final = "dense"
 CANDIDATE_LIMIT: Final = 100
 """How deep each method's list goes into the union."""
 
-SAME_SCRIPT_DENSE_WEIGHT: Final = {Script.ZH: 0.6, Script.EN: 0.8, Script.NEITHER: 0.8}
+SAME_SCRIPT_DENSE_WEIGHT: Final = {Script.ZH: 0.55, Script.EN: 0.8, Script.NEITHER: 0.8}
 ACROSS_DENSE_WEIGHT: Final = 0.9
 """Dense shares of the weighted sum, tuned on held-out halves of seven public Chinese, English and mixed sets."""
 
@@ -76,29 +77,48 @@ def fuse(
     query_script: Script,
     document_script: Callable[[int], Script] | Mapping[int, Script],
     limit: int,
+    document_of: Callable[[int], Hashable] = int,
 ) -> list[FusedHit]:
-    """The `limit` best of both lists' first CANDIDATE_LIMIT, best first, equal scores ordered by id.
+    """The `limit` best documents of both lists' first CANDIDATE_LIMIT, best first, equal scores ordered by id.
 
-    Each list is min-max normalised on its own; a passage that a list lacks gets that list's minimum, which is 0.
-    Without a dense list the lexical one decides alone.
+    Each list is min-max normalised on its own; a passage that a list lacks gets that list's minimum, which is 0. A document
+    has from each list the score of its best passage there, which need not be the same one, and is shown by the passage that
+    has the highest sum of its own. Without `document_of` every passage is a document. Without a dense list the lexical one
+    decides alone.
     """
     script_of = document_script.__getitem__ if isinstance(document_script, Mapping) else document_script
-    lexical_found = _normalised(lexical)
-    dense_found = _normalised(dense) if dense is not None else {}
+    lists = [(LEXICAL, _normalised(lexical)), *([(DENSE, _normalised(dense))] if dense is not None else [])]
+    documents: dict[Hashable, list[int]] = {}
+    for passage_id in dict.fromkeys(chain.from_iterable(found for _, found in lists)):
+        documents.setdefault(document_of(passage_id), []).append(passage_id)
     hits = []
-    for passage_id in lexical_found.keys() | dense_found.keys():
-        share = dense_weight(query_script, script_of(passage_id)) if dense is not None else 0.0
-        weighted = [(LEXICAL, 1 - share, lexical_found)] + ([(DENSE, share, dense_found)] if dense is not None else [])
-        score, explanation = 0.0, []
-        for method, weight, found in weighted:
-            rank, raw, normalised = found.get(passage_id, (None, 0.0, 0.0))
-            score += weight * normalised
-            explanation.append(MethodScore(method, rank, raw, weight))
-        hits.append(FusedHit(passage_id, score, tuple(explanation)))
+    for passage_ids in documents.values():
+        share = dense_weight(query_script, script_of(passage_ids[0])) if dense is not None else 0.0
+        weights = (1 - share, share)
+        best = [max((found.get(id, _ABSENT) for id in passage_ids), key=_share) for _, found in lists]
+        shown = max(
+            passage_ids,
+            key=lambda at: (
+                sum(w * found.get(at, _ABSENT)[2] for w, (_, found) in zip(weights, lists, strict=False)),
+                -at,
+            ),
+        )
+        score = sum(weight * one[2] for weight, one in zip(weights, best, strict=False))
+        told = zip(lists, best, weights, strict=False)
+        explanation = tuple(MethodScore(method, rank, raw, weight) for (method, _), (rank, raw, _), weight in told)
+        hits.append(FusedHit(shown, score, explanation))
     return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))[:limit]
 
 
-def _normalised(ranking: Ranking) -> dict[int, tuple[int, float, float]]:
+_Place = tuple[int | None, float, float]
+_ABSENT: Final[_Place] = (None, 0.0, 0.0)
+
+
+def _share(place: _Place) -> tuple[float, bool]:
+    return place[2], place[0] is not None
+
+
+def _normalised(ranking: Ranking) -> dict[int, _Place]:
     """Rank, raw score and score between 0 and 1 by id; where all score alike, each is 1: found is better than not."""
     scores = ranking.scores[:CANDIDATE_LIMIT].astype(np.float64)
     ids = ranking.ids[:CANDIDATE_LIMIT]

@@ -310,7 +310,10 @@ class Library:
             by_words, by_meaning = await words, None
         else:
             by_words, by_meaning = await asyncio.gather(words, dense.vectors.search(vector, CANDIDATE_LIMIT, allowed))
-        return fuse(by_words, by_meaning, script_of(query), lambda at: stock.pieces[at].script, 2 * CANDIDATE_LIMIT)
+        pieces = stock.pieces
+        return fuse(
+            by_words, by_meaning, script_of(query), lambda at: pieces[at].script, 2 * CANDIDATE_LIMIT, lambda at: pieces[at].item_id
+        )  # fmt: skip
 
     async def _query_vectors(self, queries: Iterable[str]) -> tuple[Dense | None, dict[str, Floats]]:
         """What serves, and each query's vector; none while there is nothing to compare it with."""
@@ -429,7 +432,13 @@ async def _read_entries(connection: AsyncConnection, known: Mapping[UUID, Entry]
     version = (KnowledgeVersion.item_id == KnowledgeItem.id) & (
         KnowledgeVersion.number == KnowledgeItem.published_number
     )
-    columns = (*KnowledgeItem.__table__.c, KnowledgeVersion.title, KnowledgeVersion.body, KnowledgeVersion.published_at)
+    shown = (
+        KnowledgeVersion.title,
+        KnowledgeVersion.body,
+        KnowledgeVersion.published_at,
+        KnowledgeVersion.let_through_at,
+    )
+    columns = (*KnowledgeItem.__table__.c, *shown)
     whole = select(*columns).join(KnowledgeVersion, version)
     for row in await asked(connection, whole, KnowledgeItem.id, sorted(versions.keys() - entries.keys())):
         entries[row.id] = Entry.of(row)

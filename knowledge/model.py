@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.kernel import (
@@ -67,7 +67,18 @@ ITEM_FIELDS = frozenset(
 )
 KEEPING = frozenset({"draft", "versions", "history", "audience", "review_at", "reminded_at"})
 """What those who keep the knowledge see besides."""
-WRITING = frozenset({"published_at", "author", "submitted_at", "published_by", "changes_requested_at"})
+WRITING = frozenset(
+    {
+        "published_at",
+        "removals",
+        "author",
+        "submitted_at",
+        "published_by",
+        "changes_requested_at",
+        "suspicions",
+        "let_through_at",
+    }
+)
 PERIOD_FIELDS = frozenset({"ended_at", "version", "item", "effective_from", "expires_at"})
 PROPOSAL_FIELDS = frozenset({"item", "reason", "owner", "decided_by", "decided_at", "decision", "became"})
 CURATING = (Role.CURATOR, Role.LEGAL, Role.ADMIN)
@@ -83,6 +94,7 @@ class ReviewStep(StrEnum):
 
     DRAFTED = "DRAFTED"
     SUBMITTED = "SUBMITTED"
+    MARKED = "MARKED"
     COMMENTED = "COMMENTED"
     CHANGES_REQUESTED = "CHANGES_REQUESTED"
     PUBLISHED = "PUBLISHED"
@@ -137,6 +149,7 @@ class KnowledgeItem(Record):
     licence: Mapped[str | None]
     external_source: Mapped[str | None]
     external_id: Mapped[str | None]
+    shareable: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     __table_args__ = (
         UniqueConstraint("external_source", "external_id"),
@@ -151,7 +164,7 @@ class KnowledgeVersion(Base):
     __aggregate__ = ("KnowledgeItem", "item_id")
     __access__ = Access(
         {
-            role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at"}))
+            role: Sight(Through("item_id", "KnowledgeItem"), frozenset({"published_at", "removals"}))
             for role in Role
             if role not in WATCHING
         }
@@ -173,6 +186,8 @@ class KnowledgeVersion(Base):
     import_batch_id: Mapped[UUID | None]
 
     changes_requested_at: Mapped[datetime | None]
+    let_through_at: Mapped[datetime | None]
+    body_hash: Mapped[str | None] = mapped_column(index=True)
 
     __table_args__ = (UniqueConstraint("item_id", "number"),)
 

@@ -71,6 +71,8 @@ class Filter:
     role: str | None = None
     industry: str | None = None
     competitor: str | None = None
+    only: frozenset[UUID] | None = None
+    """The entries among which alone to search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class Found:
     source: str | None
     licence: str | None
     score: float
+    let_through: bool = False
+    """Whether a reviewer let it through although it was marked."""
     explanation: tuple[MethodScore, ...] = ()
 
 
@@ -133,6 +137,7 @@ class Entry:
     effective_from: datetime | None
     expires_at: datetime | None
     published_at: datetime | None
+    let_through: bool = False
 
     @classmethod
     def of(cls, row: Any) -> "Entry":
@@ -140,7 +145,7 @@ class Entry:
         return cls(
             id=row.id, row_version=row.version, version=row.published_number, kind=row.kind, language=row.language, title=row.title, body=row.body,
             source=row.source, licence=row.licence, facets={name: tuple(getattr(row, name)) for name in FACETS},
-            effective_from=row.effective_from, expires_at=row.expires_at, published_at=row.published_at,
+            effective_from=row.effective_from, expires_at=row.expires_at, published_at=row.published_at, let_through=row.let_through_at is not None,
         )  # fmt: skip
 
     def in_date(self, now: datetime) -> bool:
@@ -156,7 +161,7 @@ class Entry:
         """The entry as a search hands it out."""
         return Found(
             self.id, self.version, self.kind, self.language, self.title, self.body, self.facets["concerns"], self.facets["competitors"], self.facets["stages"],
-            self.source, self.licence, score, explanation,
+            self.source, self.licence, score, self.let_through, explanation,
         )  # fmt: skip
 
 
@@ -249,6 +254,7 @@ def passes(wanted: Filter) -> Callable[[Entry], bool]:
     return lambda entry: (
         wanted.kind in {None, entry.kind}
         and wanted.language in {None, entry.language}
+        and (wanted.only is None or entry.id in wanted.only)
         and all(value is None or entry.names(name, value) for name, value in named.items())
     )
 

@@ -10,7 +10,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm.attributes import flag_modified
 
 from domain.kernel import Base, Conflict, Event, Forbidden, Invalid, Language, Text, UnitOfWork, insert_rows, load
-from knowledge import text
+from knowledge import guarding, text
+from knowledge.bodies import check_body, searchable
 from knowledge.model import (
     CURATING,
     KnowledgeItem,
@@ -67,7 +68,7 @@ class Content:
     def checked(self) -> "Content":
         """The content itself, if it can be kept.
 
-        Raises Invalid for an empty or overlong title or body, or too many facets.
+        Raises Invalid for a title or body that is empty, too long, binary or in a mixed encoding, or too many facets.
         """
         for name, value, limit in (("title", self.title, TITLE_LENGTH), ("body", self.body, BODY_LENGTH)):
             if not value.strip():
@@ -80,6 +81,7 @@ class Content:
                     ),
                     (name,),
                 )
+        guarding.refuse_damage(self.title, self.body)
         for name, values in self.facets.lists().items():
             if len(values) > FACET_COUNT or any(not value.strip() for value in values):
                 raise Invalid(
@@ -126,7 +128,7 @@ async def draft(
     Raises Forbidden for people who do not curate, Invalid for content that cannot be kept.
     """
     may_curate(uow)
-    content.checked()
+    check_body(kind, content.checked().body)
     item = KnowledgeItem(
         id=uow.new_id(), kind=kind, language=language, state=KnowledgeState.DRAFT, owner_id=owner_id or uow.actor.user_id, draft_number=1, source=source, licence=licence,
         effective_from=content.effective_from, expires_at=content.expires_at, **content.facets.lists(),
@@ -152,6 +154,7 @@ async def revise(
         raise Conflict(Text("该条目已下架，不能修改", "the entry is retired and cannot be revised"), ("id",))
     current = await current_version(uow, item)
     content = changed(stored_content(current), change).checked()
+    check_body(item.kind, content.body)
     if item.draft_number is not None:
         current.title, current.body, current.facets, current.author_id = (
             content.title,
@@ -160,6 +163,7 @@ async def revise(
             uow.actor.user_id,
         )
         current.state, current.changes_requested_at = KnowledgeState.DRAFT, None
+        current.body_hash = guarding.body_hash(content.body)
         number = current.number
     else:
         last = (
@@ -183,17 +187,21 @@ async def revise(
 async def submit(
     uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, comment: str | None = None
 ) -> KnowledgeItem:
-    """Hand a draft to review."""
+    """Hand a draft to review, marked where something in it may be meant to steer an answer."""
     may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
     version = await draft_of(uow, item)
     if version.state is not KnowledgeState.DRAFT:
         raise Conflict(Text("草稿已在审核中", "the draft is in review already"), ("id",))
+    check_body(item.kind, version.body)
     version.state, version.submitted_at, version.changes_requested_at = KnowledgeState.IN_REVIEW, uow.now, None
     if item.published_number is None:
         item.state = KnowledgeState.IN_REVIEW
     touch(uow, item)
     step(uow, item, version.number, ReviewStep.SUBMITTED, comment)
+    if marks := guarding.steering(version.title, version.body):
+        names = guarding.named(marks)
+        step(uow, item, version.number, ReviewStep.MARKED, f"{names.zh}\n{names.en}")
     uow.note("knowledge.submitted", item, {"number": version.number, "comment": comment})
     await uow.session.flush()
     return item
@@ -204,7 +212,8 @@ async def publish(
 ) -> KnowledgeItem:
     """Publish the version in review; from this commit on it can be found and the one before it cannot.
 
-    Raises Forbidden when its author alone would publish it, Conflict when nothing is in review.
+    Raises Forbidden when its author alone would publish it, Conflict when nothing is in review, Invalid for one that is
+    marked without a comment that says why it is let through.
     """
     may_curate(uow)
     item = await load(uow.session, uow.actor, KnowledgeItem, item_id, expected_version=expected_version, lock=True)
@@ -216,6 +225,13 @@ async def publish(
             Text("作者不能自己发布，须由另一位审核人发布", "an author does not publish alone: a second person does"),
             ("id",),
         )
+    check_body(item.kind, version.body)
+    if marks := guarding.steering(version.title, version.body):
+        said = bool((comment or "").strip())
+        if not said and not uow.actor.unrestricted:
+            raise guarding.needs_words(marks)
+        # What a program publishes was let through by nobody: it is found, and the assistant leaves it alone.
+        version.let_through_at = uow.now if said and not uow.actor.unrestricted else None
     if item.published_number is not None:
         (await numbered(uow, item, item.published_number)).state = KnowledgeState.RETIRED
     version.state, version.published_at, version.published_by_id = KnowledgeState.PUBLISHED, uow.now, uow.actor.user_id
@@ -276,6 +292,8 @@ async def imported_rows(
     )
     known = set((await uow.session.execute(select(KnowledgeItem.external_id).where(same))).scalars())
     fresh = [(uow.new_id(), item, item.content.checked()) for item in items if item.external_id not in known]
+    for _, item, content in fresh:
+        check_body(item.kind, content.body)
     entries = [
         {
             "id": item_id, "kind": item.kind, "language": item.language, "state": KnowledgeState.PUBLISHED, "owner_id": None, "published_number": 1, "draft_number": None,
@@ -289,7 +307,7 @@ async def imported_rows(
         {
             "id": uow.new_id(), "item_id": item_id, "number": 1, "state": KnowledgeState.PUBLISHED, "title": content.title, "body": content.body,
             "facets": content.stored_facets(), "author_id": None, "submitted_at": None, "published_at": uow.now, "published_by_id": uow.actor.user_id,
-            "created_at": uow.now,
+            "created_at": uow.now, "body_hash": guarding.body_hash(content.body),
         }
         for item_id, _, content in fresh
     ]  # fmt: skip
@@ -345,7 +363,7 @@ def may_curate(uow: UnitOfWork) -> None:
 def _version(uow: UnitOfWork, item: KnowledgeItem, number: int, content: Content) -> KnowledgeVersion:
     return KnowledgeVersion(
         id=uow.new_id(), item_id=item.id, number=number, state=KnowledgeState.DRAFT, title=content.title, body=content.body,
-        facets=content.stored_facets(), author_id=uow.actor.user_id, created_at=uow.now,
+        facets=content.stored_facets(), author_id=uow.actor.user_id, created_at=uow.now, body_hash=guarding.body_hash(content.body),
     )  # fmt: skip
 
 
@@ -433,7 +451,7 @@ def _passages(item_id: UUID, number: int, content: Content) -> list[dict[str, An
             "item_id": item_id, "version_number": number, "position": passage.position, "title_path": text.TITLE_SEPARATOR.join(passage.title_path),
             "text": passage.text, "content_hash": text.content_hash(passage),
         }
-        for passage in text.passages(content.title, content.body)
+        for passage in text.passages(content.title, searchable(content.body))
     ]  # fmt: skip
 
 

@@ -47,6 +47,10 @@ class Unit:
         """The decimals that a value of it is kept with: a currency's own for plain money, else 12."""
         return get_currency_precision(self.name) if self.currency == self.name else 12
 
+    def words(self, language: Language) -> str:
+        """What it counts: 个月、小时/台."""
+        return "/".join(_words(each, language, several=True) for each in self.name.split("/"))
+
     def written(self, value: Decimal, decimals: int, language: Language) -> str:
         """A value with its unit as people write it: ¥150,000、57.5%、21.44 个月."""
         locale = "zh_CN" if language is Language.ZH else "en_US"

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from assistant.context import gather_account, gather_lead
+from assistant.model import RoiCalculation
 from assistant.wording import CONCERNS, INDUSTRIES
 from demo import Summary, load, records, story
 from domain import custom_fields, ledger
@@ -508,3 +509,14 @@ async def test_entries_are_published_by_the_other_curator(demo: Loaded) -> None:
     assert len(rows) == len(records.entries())
     assert {row.state for row in rows} == {KnowledgeState.PUBLISHED}
     assert all(row.owner_id == row.author_id != row.published_by_id for row in rows)
+
+
+async def test_what_the_reps_calculated_rests_on_records_and_answers(demo: Loaded) -> None:
+    rows = await demo.rows(select(RoiCalculation).order_by(RoiCalculation.calculated_at, RoiCalculation.id))
+    assert len(rows) == len(records.calculations())
+    for row, told in zip(rows, records.calculations(), strict=True):
+        sources = {each["key"]: each["source"] for each in row.inputs}
+        assert {key for key, source in sources.items() if source == "ANSWER"} == set(told.answers)
+        assert all(each["value"] is not None for each in row.results)
+    investments = [each["value"] for row in rows for each in row.inputs if each["source"] == "RECORD"]
+    assert investments == ["812000.00", "816000.00"]

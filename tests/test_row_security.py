@@ -47,8 +47,8 @@ from tests.factories import Clock, Ids, sign_in
 ROOT = Path(__file__).parent.parent
 EMPTY = {
     "attachments", "audit_events", "saved_views", "service_keys", "generations", "citations", "generation_checks", "generation_feedback",
-    "generation_figures", "generation_sections", "custom_fields", "brands", "consent_receipts", "invoices", "account_team_members", "knowledge_effects",
-    "knowledge_likenesses", "retirement_proposals",
+    "generation_figures", "generation_sections", "custom_fields", "brands", "consent_receipts", "invoices", "account_team_members", "content_requests",
+    "knowledge_effects", "knowledge_likenesses", "retirement_proposals",
 }  # fmt: skip
 """Tables of which the demo company has no rows that everybody's rules would tell apart."""
 

@@ -22,7 +22,7 @@ from domain import people
 from domain.accounts import Account
 from domain.kernel import Base, Database
 from domain.ledger import LedgerRecorder
-from knowledge import Library
+from knowledge import KnowledgeVersion, Library, guarding
 
 RELEASE = Path(__file__).parent / "releases" / "0.1.0"
 REVISION = "176b2fa70c55"
@@ -108,6 +108,10 @@ async def test_the_previous_release_upgrades_with_its_data(old_url: str, tmp_pat
 
     after = await _counts(database)
     assert {name: after[name] for name in before} == before
+    async with database.read() as connection:
+        versions = (await connection.execute(select(KnowledgeVersion.body, KnowledgeVersion.body_hash))).all()
+    assert versions
+    assert all(version.body_hash == guarding.body_hash(version.body) for version in versions)
     notary = Notary.of(database, Settings(home=home, database_url=old_url))
     found = await notary.verify()
     assert found.sound, found.problem

@@ -14,7 +14,7 @@ from api.secret_files import read_key
 from api.settings import Settings
 from api.standing import Standing
 from domain import people
-from domain.kernel import SYSTEM, Actor, Conflict, Database, Scope, Text, Unauthenticated, Unavailable
+from domain.kernel import SYSTEM, Actor, Conflict, Database, Text, Unauthenticated, Unavailable
 
 TOKEN_CHARACTERS = 8_192
 ACTOR_SECONDS = 10
@@ -35,6 +35,8 @@ class Admission:
     actor: Actor
     expires_at: float
     standing: Standing
+    key_id: UUID | None = None
+    """The service key with which they came, if it was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Door:
         async with self._database.read(SYSTEM) as connection:
             key = await people.key_presented(connection, token, now)
             identity = Identity(key.expires_at.timestamp(), user_id=key.user_id)
-            known = await _known(connection, now, identity, key.scopes)
+            known = await _known(connection, now, identity, key)
         if key.last_used_on != now.date():
             try:
                 async with self._database.open_uow(SYSTEM) as uow:
@@ -112,18 +114,18 @@ class Door:
 
 
 async def _known(
-    connection: AsyncConnection, now: datetime, identity: Identity, scopes: frozenset[Scope] | None = None
+    connection: AsyncConnection, now: datetime, identity: Identity, key: people.Presented | None = None
 ) -> _Remembered:
     """The actor with the grants that hold now, and the epoch as it was before they were read."""
     user_id = identity.user_id or await people.user_id_of(connection, identity.email or "")
     epoch = await people.standing(connection, user_id, identity.session_id)
     if epoch is None:
         raise Unauthenticated(people.NOBODY)
-    actor = await people.sign_in(connection, now, user_id=user_id, scopes=scopes)
+    actor = await people.sign_in(connection, now, user_id=user_id, scopes=key.scopes if key else None)
     ends = actor.valid_until
     until = min(now.timestamp() + ACTOR_SECONDS, identity.expires_at, ends.timestamp() if ends else float("inf"))
     standing = Standing(user_id, identity.session_id, epoch)
-    return _Remembered(Admission(actor, identity.expires_at, standing), until)
+    return _Remembered(Admission(actor, identity.expires_at, standing, key.key_id if key else None), until)
 
 
 def _digest(authorization: str) -> bytes:

@@ -242,7 +242,9 @@ def add_key(
     label: Annotated[str, typer.Option("--label", help=pick("用途说明", "What it is for"))],
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help=pick("用途，可多次：", "May be given again: ") + "read, write, draft, import"),
+        typer.Option(
+            "--scope", help=pick("用途，可多次：", "May be given again: ") + "read, write, draft, import, content"
+        ),
     ] = None,
     days: Annotated[int, typer.Option("--days", help=pick("有效天数", "How many days it holds"), min=1)] = 365,
 ) -> None:

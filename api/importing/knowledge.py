@@ -22,6 +22,7 @@ from knowledge import (
     KnowledgeItem,
     KnowledgeKind,
     KnowledgeVersion,
+    check_body,
     imported_rows,
     index_imported,
 )
@@ -146,6 +147,7 @@ def _entry(line: Line) -> Entry:
     if language[:2] not in {"zh", "en"}:
         raise Invalid(Text(f"language：“{language}”不是 zh 或 en", f"language: “{language}” is neither zh nor en"))
     content = Content(words["title"], words["body"]).checked()
+    check_body(KINDS[kind], content.body)
     tongue = Language.ZH if language.startswith("zh") else Language.EN
     item = ImportedItem(words["id"], KINDS[kind], tongue, content, _source(words), words["licence"] or None)
     return Entry(line, words["source_repo"] or NOWHERE, item)

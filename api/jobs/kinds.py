@@ -100,6 +100,10 @@ async def _clear_outbox(tools: Tools, _body: Body) -> int:
     return removed
 
 
+async def _forget_requests(tools: Tools, _body: Body) -> int:
+    return await knowledge.forget_old_requests(tools.database)
+
+
 async def _remind_keepers(tools: Tools, _body: Body) -> int:
     return await knowledge.remind_owners(tools.database)
 
@@ -122,6 +126,7 @@ KINDS = (
     Kind("clear_searches", _clear_searches, cron="53 3 * * *"),
     Kind("close_interrupted", _close_interrupted, cron="* * * * *"),
     Kind("keep_signals", _keep_signals, cron="23 3 * * *"),
+    Kind("forget_content_requests", _forget_requests, cron="41 3 * * *"),
     Kind("remind_keepers", _remind_keepers, cron="0 1 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
     Kind(

@@ -8,6 +8,7 @@ LABELS = {
     "compare_passages": Text("知识条目查重与口径核对", "Entries are compared for look-alikes and differing figures"),
     "propose_retirements": Text("生成下架建议", "Entries are proposed for retirement"),
     "expire_quotes": Text("报价到期", "Quotes expire"),
+    "forget_content_requests": Text("清理内容接口记录", "Old requests to the content API are forgotten"),
     "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),
     "keep_signals": Text("信号按月分区与清理", "Months of signals are made ready, and old ones removed"),
     "clear_outbox": Text("清理已处理的事件", "Events that were handled are removed"),

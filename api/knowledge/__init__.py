@@ -2,23 +2,37 @@
 
 import strawberry
 
+from api.knowledge.battlecards import BattlecardQueries
 from api.knowledge.board import BoardFigures, BoardLists, BoardMutations
 from api.knowledge.curation import CurationMutations, CurationQueries
 from api.knowledge.effects import EffectQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.index import IndexQueries
+from api.knowledge.media import MediaQueries
+from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
+from api.knowledge.sharing import SharingMutations, SharingQueries
 
 __all__ = ["KnowledgeItem", "KnowledgeMutations", "KnowledgeQueries"]
 
 
 @strawberry.type
 class KnowledgeQueries(
-    EntryQueries, CurationQueries, SearchQueries, IndexQueries, EffectQueries, BoardFigures, BoardLists
+    EntryQueries,
+    CurationQueries,
+    SearchQueries,
+    IndexQueries,
+    RoiQueries,
+    BattlecardQueries,
+    MediaQueries,
+    SharingQueries,
+    EffectQueries,
+    BoardFigures,
+    BoardLists,
 ):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, CurationMutations, BoardMutations):
+class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations, SharingMutations, BoardMutations):
     """The mutations of this room."""

@@ -213,7 +213,7 @@ async def _kept(
             if other is not None:
                 await load(uow.session, uow.actor, model, other)
         await operation(uow, id, input.expected_version, *given)
-    return payload(info, id)
+    return await payload(info, id)
 
 
 async def _decided(info: Info, input: DecideKnowledgeProposalInput, operation: Operation) -> KnowledgeProposalPayload:
@@ -304,7 +304,7 @@ class CurationMutations:
         id = expect("KnowledgeItem", input.id, "id")
         async with info.context.open_uow() as uow:
             await knowledge.comment_on(uow, id, input.version_number, input.comment)
-        return payload(info, id)
+        return await payload(info, id)
 
     @mutation("Take the published version out of use for now; it is not found from this moment on.", *CURATING)
     async def suspend_knowledge_item(self, info: Info, input: Input) -> KnowledgeItemPayload | None:

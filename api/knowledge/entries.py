@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, exists, select
 
 import knowledge
 from api.context import Info
+from api.knowledge import guarding
 from api.mutations import UserError, changes, given, mutation, refusals, text
 from api.people import Brand, Territory, User
 from api.reads import (
@@ -18,6 +19,7 @@ from api.reads import (
     View,
     by,
     column,
+    deferred,
     equals,
     expect,
     holds,
@@ -71,6 +73,7 @@ enum(
     "What was done to a version on its way.",
     DRAFTED="Begun.",
     SUBMITTED="Handed in for review.",
+    MARKED="Something in it may be meant to steer an answer: whoever publishes it says why.",
     COMMENTED="Spoken of.",
     CHANGES_REQUESTED="Sent back with what is to be changed.",
     PUBLISHED="Let out by a second person.",
@@ -84,7 +87,7 @@ TITLE_LENGTH, BODY_LENGTH = 300, 200_000
 @node(
     knowledge.KnowledgeVersion,
     order=by("-number"),
-    hidden=frozenset({"item_id", "facets", "import_batch_id"}),
+    hidden=frozenset({"item_id", "facets", "import_batch_id", "body_hash"}),
 )
 class KnowledgeVersion:
     """One stored text of an entry; a published one never changes."""
@@ -99,6 +102,16 @@ class KnowledgeVersion:
         "When it was sent back with what is to be changed, if it still is; for those who keep the knowledge."
     )
     published_at: datetime | None = column("When it was published.")
+    let_through_at: datetime | None = column("When a reviewer let it through although it was marked, for curators.")
+    display: str = deferred(
+        ("body",), guarding.display, "Its text as HTML for a screen: it runs, loads and sends nothing."
+    )
+    removals: list[guarding.KnowledgeRemoval] = deferred(
+        ("body",), guarding.removals, "What of its text `display` leaves out."
+    )
+    suspicions: list[guarding.KnowledgeSuspicion] = deferred(
+        ("title", "body"), guarding.suspicions, "At what a reviewer should look: orders to the assistant, hidden text, damage; for curators."
+    )  # fmt: skip
     author: User | None = to_one("author_id", "Who wrote it; for those who keep the knowledge.")
     published_by: User | None = to_one("published_by_id", "Who let it out; for those who keep the knowledge.")
 
@@ -175,6 +188,7 @@ class KnowledgeItem(Node):
     industries: list[str] = column("The industries for which it is made, by key; none: any.")
     competitors: list[str] = column("The competitors that it is about, by key; none: any.")
     regions: list[str] = column("The customers' regions for which it is made, by key; none: any.")
+    shareable: bool = column("Whether customers' systems may have it while it is published.")
 
 
 def _pending(view: View, state: KnowledgeState) -> ColumnElement[bool]:
@@ -281,6 +295,9 @@ class KnowledgeItemPayload:
     """The answer to every step."""
 
     item: KnowledgeItem | None = strawberry.field(default=None, description="The entry.")
+    notices: list[guarding.KnowledgeNotice] = strawberry.field(
+        default_factory=list, description="What the writer of the pending version should know."
+    )
     difference: list[KnowledgeLine] = strawberry.field(
         default_factory=list,
         description="Where somebody else was faster: from the text as it is now to the text that was not taken.",
@@ -297,12 +314,13 @@ async def step(info: Info, input: Any, operation: Any) -> KnowledgeItemPayload:
     id = expect("KnowledgeItem", input.id, "id")
     async with info.context.open_uow() as uow:
         await operation(uow, id, input.expected_version, given(input.comment))
-    return payload(info, id)
+    return await payload(info, id)
 
 
-def payload(info: Info, id: UUID) -> KnowledgeItemPayload:
-    """The entry as the caller sees it now."""
-    return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id))
+async def payload(info: Info, id: UUID) -> KnowledgeItemPayload:
+    """The entry as the caller sees it now, with what its writer should know."""
+    found = await guarding.notices(info.context, id)
+    return KnowledgeItemPayload(item=selected(info, KnowledgeItem, id), notices=found)
 
 
 async def _overtaken(info: Info, id: UUID, body: str | None, error: StaleVersion) -> KnowledgeItemPayload:
@@ -342,7 +360,7 @@ class EntryMutations:
             item = await knowledge.draft(
                 uow, kind=input.kind, language=input.language, content=content, source=given(input.source), licence=given(input.licence)
             )  # fmt: skip
-        return payload(info, item.id)
+        return await payload(info, item.id)
 
     @mutation("Change an entry's draft, or start one beside the published version.", *CURATING)
     async def revise_knowledge_item(
@@ -356,7 +374,7 @@ class EntryMutations:
                 await knowledge.revise(uow, id, input.expected_version, change)
         except StaleVersion as error:
             return await _overtaken(info, id, given(input.body), error)
-        return payload(info, id)
+        return await payload(info, id)
 
     @mutation("Hand a draft in for review.", *CURATING)
     async def submit_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:

@@ -4,6 +4,7 @@ from api.reads.declaring import argument
 from api.reads.fields import (
     Money,
     column,
+    deferred,
     derived,
     embedded,
     expressed,
@@ -61,6 +62,7 @@ __all__ = [
     "connection",
     "contains",
     "contains_in",
+    "deferred",
     "derived",
     "embedded",
     "equals",

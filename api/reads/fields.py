@@ -14,6 +14,7 @@ from api.reads.loading import load_beside
 from api.reads.sources import (
     Beside,
     Column,
+    Deferred,
     Derived,
     Embedded,
     Expressed,
@@ -55,6 +56,17 @@ def in_words(columns: tuple[str, ...], build: Callable[..., Any], description: s
     source = Derived(columns, build)
     source.in_words = True
     return declare(source, description)
+
+
+def deferred(columns: tuple[str, ...], build: Callable[..., Any], description: str) -> Any:
+    """A field that a pure function takes milliseconds to make of the reader's language and of columns."""
+    source = Deferred(columns, build)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        found = source.made(root.__dict__[source.name], info.context.language)
+        return [] if found is None and source.is_list else found
+
+    return declare(source, description, taking(resolve))
 
 
 def worded(build: Callable[[Any, Language], Any], description: str) -> Any:

@@ -38,6 +38,8 @@ PREFIXES = {
     "ConsentGrant": "cgr",
     "Territory": "ter",
     "Brand": "brd",
+    "RoiCalculation": "roi",
+    "ContentRequest": "crq",
     "KnowledgeEffectiveness": "eff",
     "KnowledgeLikeness": "lik",
     "RetirementProposal": "ret",

@@ -161,6 +161,17 @@ class Gathered(Derived):
         return None
 
 
+class Deferred(Derived):
+    """A value that a pure function takes milliseconds to make of the reader's language and columns: made when it is asked for."""
+
+    in_words = True
+    repeats = True
+
+    def read(self, row: Row, view: View) -> Any:
+        """Return the columns' values."""
+        return self.values(row)
+
+
 class LookedUp(Derived):
     """A value that a function makes of columns and of rows that are the same for every object: definitions."""
 

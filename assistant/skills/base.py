@@ -120,6 +120,8 @@ class Shelf:
 
     found: Mapping[str, list[Found]] = field(default_factory=dict)
     late: bool = False
+    held_back: tuple[str, ...] = ()
+    """The titles of what was found and is kept from the answer: it is marked, and no reviewer has let it through."""
     wants: Mapping[str, Wanted] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> list[Found]:

@@ -7,6 +7,7 @@ from assistant.draft import Pen
 from assistant.facts import AccountFacts, Deal, Person, Reachable
 from assistant.skills.base import Missing, Shelf
 from assistant.skills.excerpts import closed, shorten
+from assistant.skills.returns import returns
 from assistant.wording import ACTIVITY_KINDS, BUYING_ROLES, CHANNELS, CONCERNS, INDUSTRIES, LIFECYCLE, STANCES, label
 from domain import commerce, deals
 from domain.consent import ConsentDecision
@@ -61,7 +62,7 @@ def _standing(pen: Pen, facts: AccountFacts, deal: Deal) -> list[str]:
         closing = pen.date(deal.close_date) if deal.close_date else ""
         due = pen.say(f"，预计 {closing} 签约", f", expected to close on {closing}") if closing else ""
         lines.append(pen.point(f"金额 {amount}{due}。", f"Amount {amount}{due}.", shown))
-    return lines
+    return lines + returns(pen, facts)
 
 
 def decision_chain(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:

@@ -7,7 +7,7 @@ from assistant.checks import sentences
 from assistant.draft import KnowledgeQuote, Pen
 from assistant.wording import PASSAGE_KEYS
 from domain.kernel import Language, Text
-from knowledge import Found
+from knowledge import Found, guarding
 
 HEADING = re.compile(r"^#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
 BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.、)])\s+")
@@ -18,24 +18,26 @@ SENTENCE_LENGTH = range(6, 320)
 
 
 def quote(found: Found) -> KnowledgeQuote:
-    """The source under which sentences of an entry are cited."""
-    return KnowledgeQuote(
-        found.item_id, found.version, found.title, f"{found.title}\n{found.body}", found.language, found.source
-    )
+    """The source under which sentences of an entry are cited: its text without lines that may be meant to steer an answer."""
+    text = f"{found.title}\n{guarding.without_orders(found.body)}"
+    return KnowledgeQuote(found.item_id, found.version, found.title, text, found.language, found.source)
 
 
 @lru_cache(maxsize=512)
 def parts(body: str) -> dict[str, list[str]]:
-    """The quotable sentences of an entry by the key of their heading; those before any known heading under "text"."""
+    """The quotable sentences of an entry by the key of their heading; those before any known heading under "text".
+
+    Lines that may be meant to steer an answer are not.
+    """
     key = "text"
     kept: dict[str, list[str]] = {}
-    for line in body.split("\n"):
+    for line in guarding.without_orders(body).split("\n"):
         heading = HEADING.match(line)
         if heading:
             key = PASSAGE_KEYS.get(heading["title"].strip().lower(), "text")
             continue
         text = EMPHASIS.sub("", BULLET.sub("", line)).strip()
-        if not text or NOISE.search(text):
+        if not text or text == guarding.OMITTED or NOISE.search(text):
             continue
         kept.setdefault(key, []).extend(
             part.strip() for part in sentences(text) if len(part.strip()) in SENTENCE_LENGTH

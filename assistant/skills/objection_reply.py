@@ -11,6 +11,7 @@ from assistant.facts import AccountFacts
 from assistant.model import GenerationKind
 from assistant.skills.base import Ask, Compose, Missing, SectionPlan, Shelf, Skill
 from assistant.skills.excerpts import in_language, pick, quote, say
+from assistant.skills.returns import returns
 from assistant.wording import CONCERNS, PASSAGE_KEYS, label
 from domain.deals import Opportunity
 from domain.kernel import Actor, Invalid, Text, load
@@ -117,7 +118,7 @@ def proof(pen: Pen, facts: AccountFacts, shelf: Shelf) -> str | Missing:
     studies = [entry for entry in shelf["proofs"] if entry.kind is KnowledgeKind.CASE_STUDY]
     if not entries:
         return Missing(NOTHING)
-    lines = [say(pen, entries[0], sentence) for sentence in pick(entries[0], "proof", limit=3)]
+    lines = returns(pen, facts) + [say(pen, entries[0], sentence) for sentence in pick(entries[0], "proof", limit=3)]
     for entry in in_language(studies, pen.language)[:1]:
         lines += [say(pen, entry, sentence) for sentence in pick(entry, "in_one_line", "result", limit=1)]
     return "\n".join(lines) if lines else Missing(NOTHING)

@@ -40,6 +40,7 @@ class Scope(StrEnum):
     WRITE = "WRITE"
     DRAFT = "DRAFT"
     IMPORT = "IMPORT"
+    CONTENT = "CONTENT"
 
 
 @dataclass(frozen=True, slots=True)

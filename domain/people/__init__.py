@@ -15,6 +15,7 @@ from domain.people.grants import (
 from domain.people.keys import (
     PREFIX,
     USUAL_DAYS,
+    Presented,
     add_service_key,
     days_of_use,
     key_presented,
@@ -42,6 +43,7 @@ __all__ = [
     "KeyEntry",
     "KeySecret",
     "Password",
+    "Presented",
     "RoleGrant",
     "ServiceKey",
     "SignInSession",

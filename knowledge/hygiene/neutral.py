@@ -17,5 +17,9 @@ def neutral(text: str) -> str:
     Characters that nobody sees are left out, and every `<` that could open a tag becomes `‹`; all else is as it was, so
     that figures and wording can be compared with the body.
     """
-    seen = UNSEEN.sub("", text)
-    return f"{OPEN}\n{_FENCE.sub('⁅', _TAG.sub('‹', seen))}\n{CLOSE}"
+    return f"{OPEN}\n{defused(text)}\n{CLOSE}"
+
+
+def defused(text: str) -> str:
+    """The text, in which nothing can be taken for a tag, for what stands in a block that somebody else opens and closes."""
+    return _FENCE.sub("⁅", _TAG.sub("‹", UNSEEN.sub("", text)))

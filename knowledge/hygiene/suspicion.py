@@ -126,11 +126,21 @@ def suspicions(body: str) -> list[Finding]:
     words, traditional characters, comments, and what Base64, escapes, reversal and the like hide. Time grows with the
     body's length.
     """
-    if not _WORD.search(_readable(body)):
-        return [Finding(Suspicion.EMPTY, WORDS[Suspicion.EMPTY], 0, len(body)), *_found(_damage(body))]
+    if _is_empty(body):
+        return damage(body)
     plain = folded(body)
     spans = [*_orders(body, plain), *_hidden(body), *_disguised(body, plain), *_damage(body), *_shape(body)]
     return _found(spans)
+
+
+def damage(body: str) -> list[Finding]:
+    """Of these what cannot be read: nothing there, text read in a wrong encoding, control characters."""
+    empty = [Finding(Suspicion.EMPTY, WORDS[Suspicion.EMPTY], 0, len(body))] if _is_empty(body) else []
+    return [*empty, *_found(_damage(body))]
+
+
+def _is_empty(body: str) -> bool:
+    return not _WORD.search(_readable(body))
 
 
 def _found(spans: list[tuple[Suspicion, int, int]] | Iterator[tuple[Suspicion, int, int]]) -> list[Finding]:

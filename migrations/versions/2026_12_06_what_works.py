@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = 'e9bc8218b480'
-down_revision = 'd78cdbee0a76'
+down_revision = 'df3284efd861'
 branch_labels = None
 depends_on = None
 

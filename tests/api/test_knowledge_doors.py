@@ -66,7 +66,7 @@ class Drawing:
         found: KnowledgeItem = await self.do(self.lan, service.publish, item.id, item.version)
         return found
 
-    async def entry(self, number: int, places: dict[str, Territory]) -> Made:
+    async def entry(self, number: int, places: dict[str, Territory], kind: KnowledgeKind = KnowledgeKind.FAQ) -> Made:
         draw = self.random
         dates = draw.choice(
             [
@@ -82,7 +82,7 @@ class Drawing:
         content = Content(
             f"保养{number}", f"发电机组保养第{number}号第1版。", effective_from=dates[0], expires_at=dates[1]
         )
-        item = await self.do(self.yu, service.draft, kind=KnowledgeKind.FAQ, language=Language.ZH, content=content)
+        item = await self.do(self.yu, service.draft, kind=kind, language=Language.ZH, content=content)
         made = Made(item, None, dates)
         life = draw.choice(
             ["draft", "review", "out", "out", "out", "pending", "second", "suspended", "resumed", "retired"]

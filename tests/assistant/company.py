@@ -27,6 +27,7 @@ from assistant.model import (
 )
 from assistant.pipeline import Desk
 from assistant.skills.base import Ask
+from demo import records
 from domain import accounts, activities, commerce, consent, deals, leads, ledger, people, signals
 from domain.accounts import Account, BuyingRole, Channel, Contact
 from domain.activities import ActivityKind
@@ -39,6 +40,8 @@ from knowledge import Content, Facets, KnowledgeItem, KnowledgeKind, Library
 from tests.factories import START, add_colleague
 
 DEMO = Path(__file__).parents[2] / "demo" / "knowledge"
+MODELS = {path: entry.whole_body for path, entry in records.entries().items() if entry.model}
+"""The bodies that hold a ROI model."""
 ENTRIES = (
     "battlecard-yuanbai-monitor-zh", "battlecard-yuanbai-en", "case-yunting-hospital-dr9-queue-zh", "case-hanlu-hospital-monitors-en", "case-ruohu-hospital-pm8-two-steps-zh",
     "objection-price-too-high-hospital", "objection-price-too-high-hospital-en", "objection-delivery-time-new-campus", "objection-delivery-time-en",
@@ -184,7 +187,7 @@ class Company:
                 given = yaml.safe_load(front)
                 facets = Facets(**{name: tuple(given.get(name) or ()) for name in Facets().lists()})
                 effective = ago(given["effective_days_ago"]) if "effective_days_ago" in given else None
-                content = Content(given["title"], body.strip(), facets, effective_from=effective)
+                content = Content(given["title"], MODELS.get(path, body.strip()), facets, effective_from=effective)
                 kind, language = KnowledgeKind(given["kind"]), Language(given["language"])
                 item = await knowledge.draft(
                     uow, kind=kind, language=language, content=content, owner_id=self.people["yu"].user_id
@@ -370,7 +373,12 @@ async def allow(
 
 def drafted(prompt: Prompt) -> list[dict[str, str]]:
     """The drafted sections as the prompt shows them to the model."""
-    found: list[dict[str, str]] = json.loads(prompt.user.split("<draft>\n")[1].split("\n</draft>")[0])
+    return drafted_in(prompt.user)
+
+
+def drafted_in(user: str) -> list[dict[str, str]]:
+    """The drafted sections in the words of a prompt."""
+    found: list[dict[str, str]] = json.loads(user.split("<draft>\n")[1].split("\n</draft>", maxsplit=1)[0])
     return found
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from sqlalchemy import select
 
-from assistant import pipeline
+from assistant import calculations, pipeline
+from assistant.calculations import About
 from assistant.model import Citation, Disposition
 from assistant.numbers import CITATION, numbers_in_lines
 from domain import accounts, commerce, consent, deals, leads, signals
@@ -423,3 +424,39 @@ async def test_a_script_for_a_lead_that_left_only_an_address(company: Company) -
     assert "之前您留过联系方式" in script.bodies["script"]
     assert script.row.subject_label == "高远"
     assert CLINIC not in script.text
+
+
+# ---- returns ---------------------------------------------------------------------------------------------------------
+
+
+async def _calculate(company: Company, who: str = "lei") -> None:
+    answers = {"monitors": 24, "price": 38000, "accessories": 1500, "repairs": 600, "other_price": 34000, "other_accessories": 2500, "other_repairs": 900}  # fmt: skip
+    async with company.database.open_uow(company.people[who]) as uow:
+        await calculations.calculate(
+            uow, item_id=company.items["roi-monitor-five-year-cost-zh"].id, answers={key: Decimal(value) for key, value in answers.items()},
+            about=About(opportunity_id=company.deals["hospital"].id),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("language", list(Language))
+async def test_returns_come_from_the_deals_latest_calculation_alone(company: Company, language: Language) -> None:
+    before = await company.brief(language=language)
+    assert not [figure for figure in before.figures if figure.key.startswith("roi_")]
+    await _calculate(company)
+    for answer in (await company.brief(language=language), await company.reply("价格太高了", language=language)):
+        body = answer.bodies["snapshot" if "snapshot" in answer.bodies else "proof"]
+        said = (
+            ("少花的钱 ¥60,000", "反超年数 3.08 年")
+            if language is Language.ZH
+            else ("money saved CN¥60,000", "3.08 years")
+        )
+        assert all(words in body for words in said), body
+        assert (answer.figure("roi_saved"), answer.figure("roi_version")) == (Decimal(60000), Decimal(1))
+        cited = {citation.number: citation for citation in answer.citations}
+        (number,) = {figure.citation for figure in answer.figures if figure.key.startswith("roi_")}
+        assert number is not None
+        assert cited[number].record_kind == "RoiCalculation"
+        assert "监护仪五年总成本" in cited[number].quote
+        assert answer.failed == set()
+        known = {Decimal(figure.value) for figure in answer.figures}
+        assert {number.value for number in numbers_in_lines(body)} <= known

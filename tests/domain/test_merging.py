@@ -47,7 +47,12 @@ NO_REFERENCE = {
     "id", "created_by_id", "updated_by_id", "import_batch_id", "actor_id", "recorded_by_id", "on_behalf_of_id", "user_id",
 }  # fmt: skip
 """Ids of rows themselves, of batches, and of colleagues."""
-ELSEWHERE = {"KnowledgeItem.owner_id", "KnowledgeVersion.author_id", "KnowledgeVersion.published_by_id"}
+ELSEWHERE = {
+    "KnowledgeItem.owner_id",
+    "KnowledgeVersion.author_id",
+    "KnowledgeVersion.published_by_id",
+    "ContentRequest.key_id",
+}
 """Ids of colleagues where knowledge stands on the kernel alone."""
 OTHERS = ("opportunity_id", "lead_id", "item_id", "generation_id", "signal_id", "event_id")
 """Ids of deals, leads, knowledge and answers in rooms that stand below those, of signals and of events."""

@@ -22,13 +22,13 @@ RANKINGS = st.dictionaries(st.integers(0, 40), st.floats(0, 30, width=32), max_s
 @pytest.mark.parametrize(
     ("query", "document", "weight"),
     [
-        (ZH, ZH, 0.6),
+        (ZH, ZH, 0.55),
         (EN, EN, 0.8),
         (ZH, EN, 0.9),
         (EN, ZH, 0.9),
-        (NEITHER, ZH, 0.6),
+        (NEITHER, ZH, 0.55),
         (NEITHER, EN, 0.8),
-        (ZH, NEITHER, 0.6),
+        (ZH, NEITHER, 0.55),
         (NEITHER, NEITHER, 0.8),
     ],
 )
@@ -40,13 +40,23 @@ def test_a_chinese_query_worked_by_hand() -> None:
     lexical = ranking(p1=10.0, p2=6.0, p3=2.0)
     dense = ranking(p2=0.9, p4=0.85, p1=0.8)
     hits = fuse(lexical, dense, ZH, {1: ZH, 2: ZH, 3: ZH, 4: EN}, limit=10)
-    # 2: 0.4 · 0.5 + 0.6 · 1; 4, English: 0.9 · 0.5; 1: 0.4 · 1 + 0.6 · 0; 3: the lexical minimum.
+    # 2: 0.45 · 0.5 + 0.55 · 1; 1: 0.45 · 1 + 0.55 · 0; 4, English: 0.9 · 0.5; 3: the lexical minimum.
     assert [hit.passage_id for hit in hits] == [2, 4, 1, 3]
-    assert [hit.score for hit in hits] == pytest.approx([0.8, 0.45, 0.4, 0.0], abs=1e-6)
+    assert [hit.score for hit in hits] == pytest.approx([0.775, 0.45, 0.45, 0.0], abs=1e-6)
     assert [(part.method, part.rank) for part in hits[1].explanation] == [(LEXICAL, None), (DENSE, 2)]
     assert [part.weight for part in hits[1].explanation] == pytest.approx([0.1, 0.9])
     assert [part.score for part in hits[1].explanation] == pytest.approx([0.0, 0.85])
-    assert hits[0].explanation[0] == MethodScore(LEXICAL, 2, 6.0, 1 - 0.6)
+    assert hits[0].explanation[0] == MethodScore(LEXICAL, 2, 6.0, 1 - 0.55)
+
+
+def test_a_document_has_the_best_of_its_passages_from_each_list() -> None:
+    lexical = ranking(p1=10.0, p3=8.0, p9=0.0)
+    dense = ranking(p2=0.9, p3=0.7, p9=0.5)
+    found = fuse(lexical, dense, ZH, lambda _: ZH, 10, {1: "甲", 2: "甲", 3: "乙", 9: "丙"}.__getitem__)
+    # 甲: 1 from passage 1 by words, 1 from passage 2 by meaning, which weighs more; 乙: 0.45 · 0.8 + 0.55 · 0.5.
+    assert [hit.passage_id for hit in found] == [2, 3, 9]
+    assert [hit.score for hit in found] == pytest.approx([1.0, 0.635, 0.0], abs=1e-6)
+    assert [part.rank for part in found[0].explanation] == [1, 1]
 
 
 def test_without_vectors_words_decide_alone() -> None:
@@ -60,7 +70,7 @@ def test_without_vectors_words_decide_alone() -> None:
 
 def test_found_alone_is_better_than_not_found() -> None:
     hits = fuse(ranking(p7=2.5), ranking(p1=0.8, p2=0.8), ZH, lambda _: ZH, limit=5)
-    assert [(hit.passage_id, round(hit.score, 6)) for hit in hits] == [(1, 0.6), (2, 0.6), (7, 0.4)]
+    assert [(hit.passage_id, round(hit.score, 6)) for hit in hits] == [(1, 0.55), (2, 0.55), (7, 0.45)]
 
 
 def test_nothing_found_is_an_empty_list() -> None:

@@ -115,8 +115,8 @@ def test_the_models_of_the_demo_company_hold(path: Path) -> None:
     assert compute(read, {}).questions
 
 
-def test_there_are_three_of_them() -> None:
-    assert len(MODELS) == 3
+def test_there_is_one_for_every_entry_of_the_kind() -> None:
+    assert len(MODELS) == 7
 
 
 def test_an_answer_can_show_how_it_came_about() -> None:

@@ -46,6 +46,7 @@ from api.reads.sources import (
     SHAPES,
     ByGlobalId,
     Column,
+    Deferred,
     Derived,
     Embedded,
     Expressed,
@@ -227,6 +228,7 @@ class Compiler(Lists):
 
 WRITERS: Mapping[type[Source], Callable[..., Piece]] = {
     Column: Compiler.column, Localized: Compiler.localized, MoneyOf: Compiler.money, Derived: Compiler.derived, Gathered: Compiler.derived,
+    Deferred: Compiler.derived,
     LookedUp: Compiler.looked_up, Expressed: Compiler.expressed, Embedded: Compiler.embedded, ToOne: Compiler.to_one, ToAny: Compiler.to_any,
     Part: Compiler.part, Below: Compiler.below_row, Listed: Compiler.listed, Paged: Compiler.paged, Alike: Compiler.alike,
 }  # fmt: skip

@@ -103,13 +103,15 @@ async def test_lines_that_cannot_be_taken_are_kept_with_reasons(database: Databa
         (ENTRY | {"id": "d", "title": "长" * 301}, "title 有 301 个字符，最多 300 个"),
         (ENTRY | {"id": "长" * 301}, "id：超过 300 个字符"),
         (ENTRY | {"id": "e", "body": "空\0字符"}, "body：含有空字符（NUL）"),
+        (ENTRY | {"id": "f", "kind": "roi_model"}, "ROI 模型须有且只有一个"),
+        (ENTRY | {"id": "g", "kind": "media"}, "音像资料的正文须以两行 --- 之间的字段开头"),
     ]
     summary = await import_knowledge(database, jsonl(tmp_path, ENTRY, *(entry for entry, _ in bad)))
-    assert counts(summary, "knowledge") == (11, 1, 0, 0, 10)
+    assert counts(summary, "knowledge") == (13, 1, 0, 0, 12)
     with summary.reject_files[0].open(encoding="utf-8-sig", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["line", "reason_zh", "reason_en", "json"]
-    assert sorted(int(row[0]) for row in rows) == list(range(2, 12))
+    assert sorted(int(row[0]) for row in rows) == list(range(2, 14))
     for row, (_, reason) in zip(sorted(rows, key=lambda row: int(row[0])), bad, strict=True):
         assert row[1].startswith(reason)
         assert row[2]
