@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from assistant.model import SHOWN, Citation, Disposition, FeedbackVerdict, Generation, GenerationFeedback
 from domain.deals import Stage, StageTransition
-from domain.kernel import SYSTEM, Database, UnitOfWork, insert_rows
+from domain.kernel import SYSTEM, Database, insert_rows
 from knowledge import KnowledgeItem, Retrieval
 from knowledge.effectiveness import (
     FOLLOWED_FOR,
@@ -43,21 +43,26 @@ async def refresh(database: Database) -> int:
 
     Whoever comes twice within a quarter of the interval finds it done.
     """
+    newest, now = select(func.max(KnowledgeEffectiveness.computed_at)), database.clock()
+    async with database.read(SYSTEM) as connection:
+        last = await connection.scalar(newest)
+        if last is not None and now - last < EVERY / 4:
+            return 0
+        rows = (await connection.execute(_groups(now, embedded=database.embedded))).mappings().all()
+    # A year's groups are summed in a thread and before anything is written: nobody waits for them.
+    counted, figures = await asyncio.to_thread(_figures, rows)
     async with database.open_uow(SYSTEM) as uow:
         await uow.wait_turn("knowledge effects")
-        last = await uow.session.scalar(select(func.max(KnowledgeEffectiveness.computed_at)))
-        if last is not None and uow.now - last < EVERY / 4:
+        if await uow.session.scalar(newest) != last:
             return 0
-        counted = with_totals(await _counted(uow, embedded=database.embedded))
-        figures = await asyncio.to_thread(estimates, counted)
         await uow.session.execute(delete(KnowledgeEffectiveness), execution_options={"synchronize_session": False})
         for start in range(0, len(counted), INSERTED_AT_ONCE):
             part = slice(start, start + INSERTED_AT_ONCE)
-            rows = [
-                {"id": uow.new_id(), "computed_at": uow.now, **_values(one), **rates}
+            values = [
+                {"id": uow.new_id(), "computed_at": now, **_values(one), **rates}
                 for one, rates in zip(counted[part], figures[part], strict=True)
             ]
-            await insert_rows(uow, KnowledgeEffectiveness, rows)
+            await insert_rows(uow, KnowledgeEffectiveness, values)
     return len(counted)
 
 
@@ -65,14 +70,16 @@ def _values(one: Counts) -> dict[str, Any]:
     return {name: getattr(one, name) for name in Counts.__dataclass_fields__}
 
 
-async def _counted(uow: UnitOfWork, *, embedded: bool) -> list[Counts]:
-    """The counts in every segment, from one pass over the year's offers."""
-    outcomes = _outcomes(uow.now, embedded=embedded).subquery()
+def _groups(now: datetime, *, embedded: bool) -> Select[Any]:
+    """The numbers by entry, version and all segments at once, from one pass over the year's offers."""
+    outcomes = _outcomes(now, embedded=embedded).subquery()
     by = [outcomes.c[name] for name in ("item_id", "version_number", "kind", *SEGMENTS.values())]
-    sums = [func.sum(outcomes.c[name]).label(name) for name in NUMBERS]
-    rows = (await uow.session.execute(select(*by, *sums).group_by(*by))).mappings().all()
-    # A year's groups are summed in a thread: whoever is served by this process does not wait for them.
-    return await asyncio.to_thread(_summed, rows)
+    return select(*by, *(func.sum(outcomes.c[name]).label(name) for name in NUMBERS)).group_by(*by)
+
+
+def _figures(rows: Sequence[RowMapping]) -> tuple[list[Counts], list[dict[str, float]]]:
+    counted = with_totals(_summed(rows))
+    return counted, estimates(counted)
 
 
 def _summed(rows: Sequence[RowMapping]) -> list[Counts]:

@@ -186,6 +186,8 @@ def with_totals(rows: Sequence[Counts]) -> list[Counts]:
 
 def estimates(rows: Sequence[Counts]) -> list[dict[str, float]]:
     """For each count its rates with their intervals; the prior is that of its kind in its segment, fitted over entries."""
+    if not rows:
+        return []
     groups: dict[object, list[Counts]] = defaultdict(list)
     for row in rows:
         if row.version_number is None:

@@ -1,5 +1,6 @@
 """What became of the entries that answers were offered: every number against the story that made it."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -172,3 +173,11 @@ async def test_a_brief_is_counted_by_the_deal_that_it_spoke_of(company: Company,
     clock.now += timedelta(days=15)
     found = await effects(company)
     assert {found[item].followed for item in cited(answer)} == {1}
+
+
+async def test_two_that_count_at_once_keep_one_set_of_figures(company: Company) -> None:
+    await company.reply("价格太高了", category="price_too_high")
+    counts = await asyncio.gather(outcomes.refresh(company.database), outcomes.refresh(company.database))
+    async with company.database.read() as connection:
+        rows = (await connection.execute(select(KnowledgeEffectiveness.id))).all()
+    assert len(rows) == max(counts) > 0
