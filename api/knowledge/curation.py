@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, and_, or_
 
 import knowledge
 from api.context import Info
@@ -30,16 +30,15 @@ from api.reads import (
     Node,
     View,
     by,
-    check_size,
     column,
     computed,
     equals,
     expect,
     id_of,
     listing,
+    matching,
     names,
     node,
-    paged,
     roots,
     selected,
     shape_of,
@@ -91,6 +90,22 @@ class KnowledgeProposal(Node):
     decided_at: datetime | None = column("When.")
     decision: str | None = column("With what words.")
     became: KnowledgeItem | None = to_one("became_id", "The entry whose draft it became.")
+
+
+def _in_use(view: View, at: ColumnElement[datetime]) -> ColumnElement[bool]:
+    begun, ended, begins, ends = (
+        view.column(name) for name in ("begun_at", "ended_at", "effective_from", "expires_at")
+    )
+    held = and_(or_(begins.is_(None), begins <= at), or_(ends.is_(None), ends > at))
+    return and_(begun <= at, or_(ended.is_(None), ended > at), held)
+
+
+@strawberry.input(description="Of when, and of which entry.")
+class KnowledgeAsOfFilter:
+    """Conditions on the times in which versions were in use."""
+
+    at: datetime | None = matching(_in_use, "In use at this instant, and in date then.", "begun_at")
+    item: strawberry.ID | None = names("KnowledgeItem", "item_id", "The entry.")
 
 
 @strawberry.input(description="Which proposals; all conditions hold together.")
@@ -242,25 +257,10 @@ class CurationQueries:
         filter=KnowledgeProposalFilter,
     )
 
-    @computed("The versions that were in use at an instant, of the entries that the reader sees now.")
-    async def knowledge_as_of(
-        self,
-        info: Info,
-        at: Annotated[datetime, strawberry.argument(description="The instant.")],
-        first: Annotated[int, strawberry.argument(description="How many at most: 1 to 100.")] = 50,
-        after: Annotated[str | None, strawberry.argument(description="The cursor after which to begin.")] = None,
-    ) -> Connection[KnowledgePeriod]:
-        """Page through the periods that the instant is in."""
-        check_size(info.context, first, "first")
-        shape = shape_of(KnowledgePeriod)
-
-        def then(view: View) -> list[Any]:
-            of = view.table.c
-            held = or_(of.effective_from.is_(None), of.effective_from <= at)
-            not_over = or_(of.expires_at.is_(None), of.expires_at > at)
-            return [of.begun_at <= at, or_(of.ended_at.is_(None), of.ended_at > at), held, not_over]
-
-        return paged(info.context, Listing(shape, shape.order, None, then), None, first, after, object())
+    knowledge_as_of: Connection[KnowledgePeriod] = listing(
+        "The versions that were in use at an instant (`at`), of the entries that the reader sees now; without it every version with the time in which it was.",
+        filter=KnowledgeAsOfFilter,
+    )
 
     @computed("The lines by which two versions of an entry differ, in the order of the second.")
     async def knowledge_difference(

@@ -18,7 +18,7 @@ from api.reads.fields import (
 from api.reads.filters import NOBODY, contains, contains_in, equals, holds, matching, names, names_any, since, until
 from api.reads.ids import PREFIXES, expect, global_id, id_of, read_id
 from api.reads.list_sources import Begin, Scope
-from api.reads.lists import Connection, Edge, Listing, PageInfo, check_size, paged
+from api.reads.lists import Connection, Edge, Listing, PageInfo, check_size
 from api.reads.loading import load_one, load_ref, load_self, selected
 from api.reads.related import alike, batched, connection, listed, many, newest, paged_rows, part, to_any, to_one
 from api.reads.roots import any_record, chosen, listing, own_record
@@ -90,7 +90,6 @@ __all__ = [
     "node",
     "own_record",
     "packed",
-    "paged",
     "paged_rows",
     "part",
     "read_id",

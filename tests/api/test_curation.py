@@ -145,7 +145,7 @@ async def test_what_was_in_use_at_an_instant_is_told(company: Company, ask: Ask)
     clock.advance(days=1)
     item = item_of(await ask(step("suspendKnowledgeItem"), "LEGAL", input=on(item, comment="复核")))
     third = clock()
-    then = "query($at: DateTime!) { knowledgeAsOf(at: $at) { totalCount edges { node { versionNumber version { body } item { id } } } } }"
+    then = "query($at: DateTime!) { knowledgeAsOf(filter: { at: $at }) { totalCount edges { node { versionNumber version { body } item { id } } } } }"
     for at, numbers in ((before, []), (first, [1]), (second, [2]), (third, [])):
         found = (await ask(then, "AUDITOR", at=at.isoformat())).data["knowledgeAsOf"]
         assert [edge["node"]["versionNumber"] for edge in found["edges"]] == numbers

@@ -22,7 +22,7 @@ LISTED = (
     "{ knowledgeItems(first: 100) { totalCount edges { node { id title body draft { body } versions { body } } } } }"
 )
 SEARCHED = '{ searchKnowledge(query: "发电机组保养", first: 100) { hits { versionNumber passage item { id } folded { id } } } }'
-THEN = "query($at: DateTime!) { knowledgeAsOf(at: $at, first: 100) { edges { node { versionNumber item { id } version { body } } } } }"
+THEN = "query($at: DateTime!) { knowledgeAsOf(filter: { at: $at }, first: 100) { edges { node { versionNumber item { id } version { body } } } } }"
 ONE = "query($id: ID!) { node(id: $id) { ... on KnowledgeItem { id body } } }"
 
 
