@@ -8,7 +8,8 @@ from typing import Any
 from api.content.shelf import Shown
 from api.reads import global_id
 from domain.kernel import Conflict, Invalid, Language, Text
-from knowledge.roi import Computation, Computed, Given, Told, compute, read_model
+from knowledge import bodies
+from knowledge.roi import Computation, Computed, Given, Told, compute
 from knowledge.roi_model import Model
 
 INPUTS, DIGITS = 200, 60
@@ -18,10 +19,10 @@ NO_OBJECT = Text('正文须是 JSON：{"inputs": {"名称": 数}}', 'the body is
 def model_of(row: Shown) -> Model:
     """The model that an entry holds.
 
-    Raises Conflict for one that is words alone.
+    Raises Conflict for one of earlier days that is words alone.
     """
     try:
-        return read_model(row.body)
+        return bodies.model_of(row.body)
     except Invalid as why:
         zh, en = f"该条目没有可计算的模型：{why.text.zh}", f"the entry holds no model that computes: {why.text.en}"
         raise Conflict(Text(zh, en), ("id",)) from None

@@ -46,7 +46,7 @@ from api.reads import (
 )
 from api.scalars import enum
 from domain import people
-from domain.kernel import Base, Language, NotFound, Role, Text, load
+from domain.kernel import Base, Invalid, Language, Role, Text, load
 from knowledge import CURATING, Audience, Content, KnowledgeKind, ProposalState
 
 enum(
@@ -60,7 +60,7 @@ COMMENT_LENGTH = 5_000
 
 
 @node(knowledge.KnowledgePeriod, order=by("-begun_at", "id"), hidden=frozenset())
-class KnowledgePeriod:
+class KnowledgePeriod(Node):
     """A time in which one version of an entry was in use."""
 
     item: KnowledgeItem | None = to_one("item_id", "The entry as it is now; null where the reader does not see it now.")
@@ -282,7 +282,7 @@ class CurationQueries:
         )
         found = {version.number: version for _, version in (rows or {}).get(None, [])}
         if not {old, new} <= found.keys():
-            raise NotFound(Text("没有这个版本", "there is no such version"), ("item",))
+            raise Invalid(Text("没有这个版本", "there is no such version"), ("item",))
         lines = knowledge.difference(found[old].body, found[new].body)
         return [KnowledgeLine(change=change, text=line) for change, line in lines]
 

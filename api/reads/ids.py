@@ -18,6 +18,7 @@ PREFIXES = {
     "ConsentReceipt": "rcp",
     "KnowledgeItem": "kno",
     "KnowledgeProposal": "knp",
+    "KnowledgePeriod": "kpd",
     "Generation": "gen",
     "AuditEvent": "aud",
     "Product": "prd",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -29,7 +29,7 @@ from api.settings import Settings
 from domain import people
 from domain.kernel import SYSTEM, ActorKind, Language, Role, SalesError, Scope
 from domain.people import ServiceKey, Territory
-from knowledge import Content, ContentRequest, KnowledgeItem, KnowledgeKind, Library
+from knowledge import Content, ContentRequest, KnowledgeItem, KnowledgeKind, KnowledgeVersion, Library
 from knowledge.hygiene import plain_markdown
 from knowledge.keeping import Audience, address, suspend
 from tests.api.conftest import Ask, Company
@@ -37,7 +37,8 @@ from tests.api.test_knowledge_doors import Drawing
 from tests.factories import Clock
 from tests.knowledge.test_hygiene import BODIES, Looked
 
-ROI = (Path(__file__).parents[2] / "demo" / "roi_models" / "equipment-cloud-uptime.yaml").read_text(encoding="utf-8")
+MODEL = Path(__file__).parents[2] / "demo" / "roi_models" / "equipment-cloud-uptime.yaml"
+ROI = f"按停机算收益。\n\n```roi\n{MODEL.read_text(encoding='utf-8')}```\n"
 BODY = "## 结果\n\n停机少了**九成**，见[报告](https://a.cn/r)。<script>steal()</script>\n\n![图](https://evil.example/a.png)\n"
 FIELDS = "id version state shareable"
 SHARE = f"mutation($input: ShareKnowledgeItemInput!) {{ step: shareKnowledgeItem(input: $input) {{ item {{ {FIELDS} }} errors {{ path code message }} }} }}"
@@ -399,8 +400,15 @@ async def test_the_calculator_asks_for_what_is_missing_and_says_what_is_refused(
     ):
         refused(await customer.compute(id_of(item), body), 400, "")
     refused(await customer.compute(id_of(item), b'{"inputs": {"devices": ' + b"1" * 5_000 + b"}}"), 413, "")
-    words = await customer.add("只有文字的模型", kind=KnowledgeKind.ROI_MODEL, body="# 三年总成本\n\n采购价只占三成。")
-    refused(await customer.compute(id_of(words), {"inputs": {}}), 409, "没有可计算的模型")
+    async with customer.company.database.writer.begin() as connection:
+        # As it was published before a model was asked for.
+        old = (
+            update(KnowledgeVersion)
+            .where(KnowledgeVersion.item_id == item.id)
+            .values(body="# 三年总成本\n\n采购价只占三成。")
+        )
+        await connection.execute(old)
+    refused(await customer.compute(id_of(item), {"inputs": {}}), 409, "没有可计算的模型")
     case = await customer.add()
     refused(await customer.compute(id_of(case), {"inputs": {}}), 404, "")
 

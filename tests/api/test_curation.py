@@ -122,7 +122,7 @@ async def test_every_version_is_kept_compared_and_said_again(company: Company, a
         ("SAME", "## 回"), ("REMOVED", "先认同，"), ("ADDED", "先听客户"),
     ]  # fmt: skip
     assert [error["extensions"]["code"] for error in (await ask(compare, "CURATOR", id=item["id"], new=9)).errors] == [
-        "NOT_FOUND"
+        "INVALID"
     ]
     again = step("republishKnowledgeItem", "RepublishKnowledgeItemInput")
     item = item_of(await ask(again, "CURATOR", input=on(item, versionNumber=1)))

@@ -36,7 +36,13 @@ def _literal(kind: Any) -> str:
             f"{name}: {_literal(field.type)}" for name, field in kind.fields.items() if is_required_input_field(field)
         )
         return f"{{ {', '.join(fields)} }}"
-    values = {"Int": "1", "DateTime": '"2026-03-02T00:00:00Z"', "Date": '"2026-03-02"', "Decimal": '"1"'}
+    values = {
+        "Int": "1",
+        "Boolean": "true",
+        "DateTime": '"2026-03-02T00:00:00Z"',
+        "Date": '"2026-03-02"',
+        "Decimal": '"1"',
+    }
     return values.get(kind.name, '"甲"')
 
 
