@@ -26,6 +26,7 @@ DEPTH: Final = 10
 WARM_QUERIES: Final = 20
 """Questions asked before time is taken."""
 ENCODED_AT_ONCE: Final = 64
+GREATEST_GRADE: Final = 1_000_000
 
 Judgements = Mapping[str, float]
 Progress = Callable[[int, int], None]
@@ -126,7 +127,7 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(place, f"不是 JSON：{error}", f"not JSON: {error}") from error
     if not isinstance(found, dict):
         raise _wrong(place, "不是 JSON 对象", "not a JSON object")
@@ -139,6 +140,9 @@ def _word(line: Mapping[str, Any], name: str, place: str, *, empty: bool = False
         value = str(value)
     if not isinstance(value, str) or not (empty or value.strip()):
         raise _wrong(place, f"“{name}” 须是文本", f"“{name}” must be a text")
+    # JSON can say half a surrogate pair, which no tokeniser of a model takes.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise _wrong(place, f"“{name}” 含有半个代理对", f"“{name}” holds half a surrogate pair")
     return value
 
 
@@ -159,7 +163,7 @@ def _grades(value: Any, place: str) -> Judgements:
     else:
         pairs = list(value.items()) if isinstance(value, dict) else [("", None)]
     for id, grade in pairs:
-        known = isinstance(id, str | int) and isinstance(grade, int | float) and math.isfinite(grade)
+        known = isinstance(id, str | int) and isinstance(grade, int | float) and abs(grade) <= GREATEST_GRADE
         if not known:
             words = '{"文档": 等级} 或文档编号的列表', '{"document": grade} or a list of document ids'
             raise _wrong(place, f"“rel” 须是 {words[0]}", f"“rel” must be {words[1]}")
@@ -167,10 +171,9 @@ def _grades(value: Any, place: str) -> Judgements:
 
 
 def _relevance_sets(path: Path) -> dict[str, Judgements]:
-    text = path.read_text(encoding="utf-8-sig")
     try:
-        whole = json.loads(text)
-    except ValueError:
+        whole = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
         return {
             _word(line, "id" if "id" in line else "rel_set", place): _grades(line.get("rel"), place)
             for place, line in _lines(path)

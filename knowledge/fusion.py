@@ -18,7 +18,7 @@ CANDIDATE_LIMIT: Final = 100
 
 SAME_SCRIPT_DENSE_WEIGHT: Final = {Script.ZH: 0.55, Script.EN: 0.8, Script.NEITHER: 0.8}
 ACROSS_DENSE_WEIGHT: Final = 0.9
-"""Dense shares of the weighted sum, tuned on held-out halves of seven public Chinese, English and mixed sets."""
+"""Dense shares of the weighted sum: from seven public sets, the Chinese one lowered by 0.05 on our own (record 25)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

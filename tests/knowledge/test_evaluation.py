@@ -86,6 +86,11 @@ def test_lists_come_in_several_forms(files: list[Path], sets: str) -> None:
         (1, '{"id": "1", "text": "问", "rel_set": "nowhere"}', ":1", "nowhere"),
         (1, '{"id": "1", "text": " ", "rel": {"价格": 1}}', ":1", "“text” must be a text"),
         (1, '{"id": "1", "text": "问", "rel": {"无": 1}}', "", "no question has a document"),
+        (0, '{"id": "甲", "text": "好"}\n{"id": "乙", "text": "交付\\ud800"}', ":2", "half a surrogate pair"),
+        (1, "[" * 100_000, ":1", "not JSON"),
+        (1, '{"id": "1", "text": "问", "rel": {"价格": NaN}}', ":1", "“rel” must be"),
+        (1, f'{{"id": "1", "text": "问", "rel": {{"价格": {"9" * 400}}}}}', ":1", "“rel” must be"),
+        (2, '{"data": ["出境"]', ":1", "not JSON"),
     ],
 )
 def test_a_set_that_cannot_be_read_says_where_and_why(
@@ -96,6 +101,15 @@ def test_a_set_that_cannot_be_read_says_where_and_why(
         read_set(*files)
     assert f"{files[at].name}{where}" in refused.value.text.en
     assert why in refused.value.text.en
+
+
+def test_a_file_in_another_encoding_is_named(files: list[Path]) -> None:
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes("价格".encode("gb18030"))
+        with pytest.raises(Invalid, match=f"{file.name}: not UTF-8"):
+            read_set(*files)
+        file.write_bytes(whole)
 
 
 def test_a_text_is_cut_as_entries_are() -> None:
