@@ -249,7 +249,7 @@ async def test_a_wrong_key_is_refused_and_the_right_one_is_kept_nowhere(database
     ):
         with pytest.raises(Unauthenticated):
             await door.admit(f"Bearer {wrong}")
-    hidden = secret.rpartition("_")[2]
+    hidden = secret.split("_", 3)[3]
     async with database.read() as connection:
         stored = (await connection.execute(select(KeySecret.__table__))).all()
         events = (await connection.execute(select(AuditEvent.action, AuditEvent.detail))).all()
