@@ -30,8 +30,8 @@ INSERT INTO accounts (id, version, name, industry, territory_id, owner_id, lifec
 INSERT INTO contacts (id, version, account_id, name, created_at, updated_at, created_by_kind, updated_by_kind)
   SELECT pg_temp.uid(7, id), 1, pg_temp.uid(6, account_id), first_name || ' ' || last_name, pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT'
   FROM dataset.contacts ORDER BY id;
-INSERT INTO contact_points (id, version, contact_id, channel, value, match_key, created_at, updated_at, created_by_kind, updated_by_kind)
-  SELECT pg_temp.uid(8, id), 1, pg_temp.uid(7, id), 'EMAIL', email, email, pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT'
+INSERT INTO contact_points (id, version, contact_id, channel, value, match_key, masked, created_at, updated_at, created_by_kind, updated_by_kind)
+  SELECT pg_temp.uid(8, id), 1, pg_temp.uid(7, id), 'EMAIL', email, email, left(email, 1) || '***@' || split_part(email, '@', 2), pg_temp.loaded(), pg_temp.loaded(), 'IMPORT', 'IMPORT'
   FROM dataset.contacts ORDER BY id;
 INSERT INTO opportunities (id, version, name, account_id, pipeline_id, stage_id, amount_minor, currency, close_date, owner_id, territory_id, forecast_category,
     opened_at, stage_entered_at, closed_at, created_at, updated_at, created_by_kind, updated_by_kind)

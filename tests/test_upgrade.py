@@ -18,8 +18,8 @@ from assistant import pipeline
 from assistant.model import Disposition, Generation, GenerationKind
 from assistant.pipeline import Desk
 from assistant.skills.base import Ask
-from domain import people
-from domain.accounts import Account
+from domain import accounts, people
+from domain.accounts import Account, ContactPoint
 from domain.kernel import Base, Database
 from domain.ledger import LedgerRecorder
 from knowledge import KnowledgeVersion, Library, guarding
@@ -112,6 +112,10 @@ async def test_the_previous_release_upgrades_with_its_data(old_url: str, tmp_pat
         versions = (await connection.execute(select(KnowledgeVersion.body, KnowledgeVersion.body_hash))).all()
     assert versions
     assert all(version.body_hash == guarding.body_hash(version.body) for version in versions)
+    async with database.read() as connection:
+        points = (await connection.execute(select(ContactPoint.channel, ContactPoint.value, ContactPoint.masked))).all()
+    assert points
+    assert all(point.masked == accounts.masked(point.channel, point.value) for point in points)
     notary = Notary.of(database, Settings(home=home, database_url=old_url))
     found = await notary.verify()
     assert found.sound, found.problem

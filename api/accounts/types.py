@@ -23,7 +23,6 @@ from api.reads import (
     column,
     connection,
     contains,
-    derived,
     equals,
     listing,
     many,
@@ -151,7 +150,7 @@ class ContactPoint(Record):
     """One address of a person on one channel, shown with its middle hidden."""
 
     channel: Channel = column("The channel.")
-    masked: str = derived(("channel", "value"), accounts.masked, "The address with its middle hidden.")
+    masked: str = column("The address with its middle hidden.")
     verified_at: datetime | None = column("When somebody made sure that it reaches the person.")
 
 

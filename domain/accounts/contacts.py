@@ -9,7 +9,7 @@ from sqlalchemy import or_, select
 
 from domain import custom_fields
 from domain.accounts.model import Account, BuyingRole, Channel, Contact, ContactPoint
-from domain.accounts.policy import match_key, named
+from domain.accounts.policy import masked, match_key, named
 from domain.kernel import Conflict, Invalid, Role, Text, UnitOfWork, load, once
 
 WRITERS = (Role.REP, Role.MANAGER, Role.SALES_OPS)
@@ -105,6 +105,7 @@ async def add_contact_point(
         channel=channel,
         value=value.strip(),
         match_key=key,
+        masked=masked(channel, value.strip()),
         verified_at=verified_at,
     )
     uow.session.add(point)
@@ -149,7 +150,8 @@ async def update_point(
         other = await _equal_point(uow, point.contact_id, point.channel, key)
         if other is not None and other.id != point.id:
             raise Conflict(Text("该联系人已有相同的联系方式", "the contact has the same contact point"), ("value",))
-        values = {"value": changes["value"].strip(), "match_key": key}
+        value = changes["value"].strip()
+        values = {"value": value, "match_key": key, "masked": masked(point.channel, value)}
         if key != point.match_key:
             values["verified_at"] = None
     if changes.get("verified") is not None:

@@ -188,8 +188,15 @@ class Contact(Record):
     )
 
 
+UNSHOWN = "***"
+"""What is shown of an address of which nothing may be shown."""
+
+
 class ContactPoint(Record):
-    """One address of a person on one channel; `match_key` is the form by which equals are found."""
+    """One address of a person on one channel.
+
+    `match_key` is the form by which equals are found, `masked` what is shown of it.
+    """
 
     __tablename__ = "contact_points"
     __aggregate__ = ("Contact", "contact_id")
@@ -205,6 +212,7 @@ class ContactPoint(Record):
     channel: Mapped[Channel]
     value: Mapped[str] = mapped_column(info=PERSONAL)
     match_key: Mapped[str] = mapped_column(info=PERSONAL)
+    masked: Mapped[str] = mapped_column(info=PERSONAL, server_default=UNSHOWN)
     verified_at: Mapped[datetime | None]
 
     __table_args__ = (

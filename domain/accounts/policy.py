@@ -7,7 +7,7 @@ from uuid import UUID
 
 import phonenumbers
 
-from domain.accounts.model import Channel
+from domain.accounts.model import UNSHOWN, Channel
 from domain.kernel import Invalid, Text
 
 NAME_LENGTH, TITLE_LENGTH, WORD_LENGTH, ADDRESS_LENGTH = 200, 200, 200, 500
@@ -69,7 +69,7 @@ def masked(channel: Channel, value: str) -> str:
     if channel in {Channel.PHONE, Channel.SMS}:
         digits = re.sub(r"\D", "", value)
         return f"{digits[:3]}****{digits[-4:]}" if len(digits) > 10 else f"****{digits[-2:]}"  # noqa: PLR2004 - seven shown digits leave too few to guess of a short number
-    return f"{value[:1]}***{value[-1:]}" if len(value) > 2 else "***"  # noqa: PLR2004 - nothing to show of two letters
+    return f"{value[:1]}***{value[-1:]}" if len(value) > 2 else UNSHOWN  # noqa: PLR2004 - nothing to show of two letters
 
 
 def closes_circle(parents: Mapping[UUID, UUID | None], account_id: UUID, parent_id: UUID) -> bool:
