@@ -313,9 +313,9 @@ def test_the_subject_of_an_email_is_its_first_line() -> None:
 
 # ---- any order of events ---------------------------------------------------------------------------------------------
 
-OFTEN = ("draft email", "draft wechat", "release", "send", "copy", "work", "yes email", "yes wechat")
 STEPS = st.sampled_from((
-    *OFTEN * 2, "change", "veto", "work badly", "die", "wait", "no email", "no wechat", "pending email",
+    "ready email", "ready wechat", "ready email", "send", "copy", "work", "send", "work", "yes email", "yes wechat",
+    "draft email", "draft wechat", "release", "change", "veto", "work badly", "die", "wait", "no email", "no wechat", "pending email",
 ))  # fmt: skip
 
 
@@ -335,8 +335,10 @@ class History:
         """Take one step, at an instant of its own."""
         self.clock.advance(seconds=1)
         verb, _, rest = step.partition(" ")
-        if verb == "draft":
+        if verb in {"draft", "ready"}:
             await self._draft(Channel[rest.upper()])
+            if verb == "ready" and self.answers:
+                await self._release(self.answers[-1])
         elif verb in {"yes", "no", "pending"}:
             await self._say(
                 Channel[rest.upper()],
