@@ -44,7 +44,9 @@ class ReplyOutcome(StrEnum):
 
 
 SENDERS = (Role.REP, Role.MANAGER)
-DELIVERY_FIELDS = frozenset({"generation", "contact", "consent_receipt", "requested_by", "replies"})
+DELIVERY_FIELDS = frozenset({
+    "generation", "contact", "channel", "endpoint", "due_at", "ended_at", "problem", "provider_id", "consent_receipt", "requested_by", "replies",
+})  # fmt: skip
 _OF_ANSWERS = Through("generation_id", "Generation")
 
 
@@ -96,7 +98,10 @@ class DeliveryReply(Base):
     __aggregate__ = ("Delivery", "delivery_id")
     __person__ = "contact_id"
     __access__ = Access(
-        {role: Sight(Through("delivery_id", "Delivery")) for role in (Role.REP, Role.MANAGER, Role.LEGAL, Role.AUDITOR)}
+        {
+            role: Sight(Through("delivery_id", "Delivery"), frozenset({"words"}))
+            for role in (Role.REP, Role.MANAGER, Role.LEGAL, Role.AUDITOR)
+        }
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
