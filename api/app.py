@@ -27,6 +27,7 @@ from api.live import Hub
 from api.notary import Notary
 from api.operations.health import Health
 from api.operations.requests import Observed
+from api.outbound import outbound_of
 from api.rates import Rates
 from api.reads.answering import Answering
 from api.responses import broken, refusal, refuse
@@ -91,6 +92,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         rates, searches = Rates(settings), SearchLog(database)
         callers = Callers(door, rates, settings, database, notary, desk, library, board, hub, searches)
         trusted = _trusted(settings)
+        outbound_of(settings.outbound)
         endpoint = Endpoint(schema, callers, settings, answering_of(database, trusted), trusted)
         async with database.open_uow(SYSTEM) as uow:
             await consent.ensure_purposes(uow)

@@ -7,6 +7,7 @@ from api.auth import Admission, Door
 from api.context import Auditor, Context, Searches, Watching, preferred_language
 from api.jobs.board import Board
 from api.limits import Limits
+from api.outbound import outbound_of
 from api.rates import Rates
 from api.settings import Settings
 from api.standing import Standing
@@ -93,6 +94,7 @@ class Callers:
             desk=self.desk,
             library=self.library,
             board=self.board,
+            outbound=outbound_of(self.settings.outbound),
             hub=self.hub,
             searches=self.searches,
             limits=self._limits_of(actor),

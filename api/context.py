@@ -16,6 +16,7 @@ from strawberry.dataloader import DataLoader
 
 from api.limits import Limits
 from api.operations.requests import correlation_id
+from api.outbound import NO_WAY_OUT, Outbound
 from api.rates import Rates
 from assistant.pipeline import Desk
 from domain.kernel import Actor, Database, Language, Ref, Text, Unauthenticated, Unavailable, UnitOfWork
@@ -87,6 +88,7 @@ class Context:
     desk: Desk | None = None
     library: Library | None = None
     board: "Board | None" = None
+    outbound: Outbound = NO_WAY_OUT
     limits: Limits = field(default_factory=Limits)
     rates: Rates | None = None
     done: dict[str, Any] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from api.context import Context
 from api.custom_fields import CustomFieldMutations, CustomFieldQueries
 from api.deal_mutations import DealMutations
 from api.deals import DealQueries
+from api.deliveries import DeliveryMutations, DeliveryQueries
 from api.documents import Documents, Limited
 from api.errors import FitText, report
 from api.jobs.graphql import JobMutations, JobQueries
@@ -58,6 +59,7 @@ class Query(
     JobQueries,
     KnowledgeQueries,
     AssistantQueries,
+    DeliveryQueries,
     AuditQueries,
 ):
     """Every room's roots."""
@@ -83,6 +85,7 @@ class Mutation(
     KnowledgeMutations,
     SavedViewMutations,
     AssistantMutations,
+    DeliveryMutations,
 ):
     """Every room's mutations."""
 

@@ -28,7 +28,7 @@ def import_models() -> None:
     """Import every module that maps tables, so that the metadata is whole."""
     for room in pkgutil.iter_modules(domain.__path__):
         importlib.import_module(f"domain.{room.name}")
-    for storey in ("knowledge", "assistant"):
+    for storey in ("knowledge", "assistant", "assistant.deliveries"):
         if find_spec(f"{storey}.model"):
             importlib.import_module(f"{storey}.model")
 

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import knowledge
+from api.outbound import deliver, deliver_due, outbound_of
 from api.settings import Settings
-from assistant import outcomes, pipeline
+from assistant import deliveries, outcomes, pipeline
 from domain import commerce, leads, measures, signals
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
@@ -108,6 +109,14 @@ async def _remind_keepers(tools: Tools, _body: Body) -> int:
     return await knowledge.remind_owners(tools.database)
 
 
+async def _deliver(tools: Tools, body: Body) -> bool:
+    return await deliver(tools.database, outbound_of(tools.settings.outbound), UUID(body["delivery_id"]))
+
+
+async def _deliver_due(tools: Tools, _body: Body) -> int:
+    return await deliver_due(tools.database, outbound_of(tools.settings.outbound))
+
+
 def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
     async def work(tools: Tools, body: Body) -> bool:
         async with tools.database.open_uow(SYSTEM) as uow:
@@ -129,6 +138,8 @@ KINDS = (
     Kind("forget_content_requests", _forget_requests, cron="41 3 * * *"),
     Kind("remind_keepers", _remind_keepers, cron="0 1 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
+    Kind("deliver_due", _deliver_due, cron="* * * * *", at_start=True),
+    Kind("deliver", _deliver, events={deliveries.DeliveryWaits.kind: lambda _settings: timedelta()}),
     Kind(
         "remind_of_lead",
         _overdue(leads.Overdue.REMINDED),

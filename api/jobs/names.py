@@ -11,6 +11,8 @@ LABELS = {
     "forget_content_requests": Text("清理内容接口记录", "Old requests to the content API are forgotten"),
     "close_interrupted": Text("关闭中断的生成", "Answers that were interrupted are closed"),
     "keep_signals": Text("信号按月分区与清理", "Months of signals are made ready, and old ones removed"),
+    "deliver": Text("发出已获准的文本", "A released text is sent"),
+    "deliver_due": Text("重试待发文本", "Texts that wait are sent again"),
     "clear_outbox": Text("清理已处理的事件", "Events that were handled are removed"),
     "remind_keepers": Text(
         "提醒知识负责人：条目即将到期或需复核", "Owners are reminded of entries that expire or are due for another look"

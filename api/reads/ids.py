@@ -44,6 +44,7 @@ PREFIXES = {
     "KnowledgeEffectiveness": "eff",
     "KnowledgeLikeness": "lik",
     "RetirementProposal": "ret",
+    "Delivery": "dlv",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

@@ -146,6 +146,8 @@ class SectionPlan:
     compose: Compose
     free: bool = False
     """Whether lines without a claim (a greeting, a question) need no citation."""
+    addressed: bool = False
+    """Whether these are the words that the customer is to read."""
 
 
 @dataclass(frozen=True, slots=True)

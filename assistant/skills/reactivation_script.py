@@ -199,7 +199,7 @@ SKILL = Skill(
     sections=(
         SectionPlan("history", Text("过往", "History"), history),
         SectionPlan("reason", Text("现在联系的理由", "Reason to talk now"), reason),
-        SectionPlan("script", Text("话术", "Script"), script, free=True),
+        SectionPlan("script", Text("话术", "Script"), script, free=True, addressed=True),
         SectionPlan("channel", Text("渠道", "Channel"), channel),
     ),
     addresses_customer=True,

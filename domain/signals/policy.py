@@ -36,6 +36,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "concern_resolved": _schema(["category"], category=KEY, words=TEXT),
     "competitor_mentioned": _schema(["competitor"], competitor=KEY, words=TEXT),
     "generation_outcome": _schema(["verdict"], verdict=TEXT),
+    "outreach_answered": _schema(["outcome"], outcome=TEXT, words=TEXT),
 }
 """The registered types, each with the JSON schema of its payload."""
 
@@ -54,6 +55,7 @@ LABELS = {
     "concern_resolved": Text("顾虑已解决", "Concern resolved"),
     "competitor_mentioned": Text("提到竞争对手", "Competitor mentioned"),
     "generation_outcome": Text("答复的采用情况", "Outcome of an answer"),
+    "outreach_answered": Text("对外联络的回应", "Outreach answered"),
 }
 """What people call each type."""
 

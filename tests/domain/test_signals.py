@@ -177,6 +177,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "concern_resolved": {"category": "price_too_high"},
     "competitor_mentioned": {"competitor": "yuanbai", "words": "远柏报得更低"},
     "generation_outcome": {"verdict": "USED"},
+    "outreach_answered": {"outcome": "REPLIED", "words": "周五可以"},
 }
 
 
