@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "ab6ca7233b6a"
-down_revision = "e9bc8218b480"
+down_revision = "3b85b8787468"
 branch_labels = None
 depends_on = None
 
