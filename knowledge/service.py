@@ -122,8 +122,9 @@ async def draft(
     source: str | None = None,
     licence: str | None = None,
     owner_id: UUID | None = None,
+    origin: tuple[str, str] | None = None,
 ) -> KnowledgeItem:
-    """Start an entry; its author keeps it unless somebody else is named.
+    """Start an entry; its author keeps it unless somebody else is named. `origin` is whence it came, and its id there.
 
     Raises Forbidden for people who do not curate, Invalid for content that cannot be kept.
     """
@@ -131,7 +132,7 @@ async def draft(
     check_body(kind, content.checked().body)
     item = KnowledgeItem(
         id=uow.new_id(), kind=kind, language=language, state=KnowledgeState.DRAFT, owner_id=owner_id or uow.actor.user_id, draft_number=1, source=source, licence=licence,
-        effective_from=content.effective_from, expires_at=content.expires_at, **content.facets.lists(),
+        external_source=origin[0] if origin else None, external_id=origin[1] if origin else None, effective_from=content.effective_from, expires_at=content.expires_at, **content.facets.lists(),
     )  # fmt: skip
     uow.session.add(item)
     uow.session.add(_version(uow, item, 1, content))

@@ -13,6 +13,7 @@ import typer
 from api.cli import documents as trusted
 from api.cli import evaluation, operations, people
 from api.cli import imports as transfers
+from api.cli import knowledge as library
 from api.cli.terminal import CHINESE, bar, bars, fail, pick, readable_errors, say, settings_of, with_database, words
 
 # Each command imports what it needs: `sortie --help` must not wait for the web, the database or the model.
@@ -38,11 +39,14 @@ documents = typer.Typer(help=pick("可信文档清单。", "Manifests of trusted
 evaluations = typer.Typer(help=pick("评测。", "Measure."), no_args_is_help=True)
 app.add_typer(imports, name="import")
 app.add_typer(evaluations, name="eval")
+shelves = typer.Typer(help=pick("知识文件的导入与导出。", "Knowledge from and to files."), no_args_is_help=True)
+app.add_typer(shelves, name="knowledge")
 app.add_typer(documents, name="documents")
 app.add_typer(audits, name="audit")
 operations.add_commands(app, audits)
 trusted.add_commands(documents)
 evaluation.add_commands(evaluations)
+library.add_commands(shelves)
 people.add_commands(app)
 transfers.add_commands(app, imports)
 

@@ -108,6 +108,8 @@ class Found:
     document: Document | None = None
     refused: Invalid | None = None
     unused: tuple[str, ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What stood there, kept with a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def read_document(told: Mapping[str, Any], place: str, defaults: Defaults) -> Fo
     try:
         return Found(place, _document(dict(defaults.values) | values, defaults), unused=unused)
     except Invalid as error:
-        return Found(place, refused=error, unused=unused)
+        return Found(place, refused=error, unused=unused, told=values)
 
 
 def field_name(name: str) -> str:

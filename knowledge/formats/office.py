@@ -157,7 +157,7 @@ def read_xlsx(data: bytes, file: str, defaults: Defaults) -> list[Found]:
     found: list[Found] = []
     for name in book.sheet_names:
         sheet = _guarded(lambda name=name: book.get_sheet_by_name(name), file)
-        if sheet.total_height * sheet.total_width > MAX_CELLS:
+        if sheet.height * sheet.width > MAX_CELLS:
             words = Text(
                 f"工作表“{name}”超过 {MAX_CELLS} 个单元格", f"the sheet “{name}” has more than {MAX_CELLS} cells"
             )
