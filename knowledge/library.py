@@ -20,7 +20,7 @@ from knowledge.fusion import DENSE, LEXICAL, FusedHit
 from knowledge.generations import GenerationStore
 from knowledge.in_database import InDatabase
 from knowledge.in_process import InProcess
-from knowledge.index import AllowedPassages
+from knowledge.index import AllowedPassages, IndexUnusableError
 from knowledge.lexical import LexicalIndex
 from knowledge.packaged_model import Progress
 from knowledge.retrieval import (
@@ -39,7 +39,7 @@ from knowledge.searching import fitting, folded, hybrid
 from knowledge.stock import one_instant, publication_number, read_entries, read_pieces, visible_entries
 from knowledge.text import tokenise
 from knowledge.vector_cache import Encoding, turn
-from knowledge.vectors import Dense, Standing, VectorHome
+from knowledge.vectors import Dense, Rejection, Standing, VectorHome
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,9 +52,16 @@ ALLOWED_KEPT = 256
 TURN_SECONDS = 1.0
 """How soon a process looks again whether another has given the passages their vectors, or has ended."""
 COUNT_SECONDS = 1.0
+RECOUNT_SECONDS = 30.0
+"""How soon vectors are counted again: while some lack, and where none did."""
 
 NO_MODEL = Text("向量模型尚未就绪，仅按关键词（BM25）检索", "the embedding model is not loaded yet: BM25 serves alone")
 NO_VECTORS = Text("正在计算向量，仅按关键词（BM25）检索", "vectors are being computed: BM25 serves alone")
+
+DAMAGED = Text(
+    "向量索引已损坏，正在修复，仅按关键词（BM25）检索",
+    "the vectors were found damaged and are being mended: BM25 serves alone",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class IndexStatus:
     methods: tuple[str, ...]
     degraded: Text | None
     building: Building | None
-    rejected: str | None
+    rejected: Rejection | None
 
 
 class Library:
@@ -102,6 +109,7 @@ class Library:
         self._lacking, self._counted = 0, (-1, 0.0)
         self._prior: Mapping[UUID, float] = {}
         self._building: Building | None = None
+        self._mended: Rejection | None = None
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
         self._refreshing = asyncio.Lock()
         self._embedding = asyncio.Lock()
@@ -140,7 +148,7 @@ class Library:
                 inside = await connection.run_sync(pgvector.serves)
                 if not inside and not self._database.embedded:
                     logger.warning("the database has no table for pgvector: each process searches vectors by itself")
-            self._home = InDatabase(self._database) if inside else InProcess(self._store)
+            self._home = InDatabase(self._database) if inside else InProcess(self._database.clock, self._store)
         return self._home
 
     def _take_in(self, pieces: Mapping[int, Piece]) -> None:
@@ -216,6 +224,7 @@ class Library:
 
     async def _serve(self, dense: Dense) -> None:
         self._dense, self._counted = dense, (-1, 0.0)
+        self._mended = self._home.rejected if self._home else None
         await self._count_lacking()
 
     def weigh(self, prior: Mapping[UUID, float]) -> None:
@@ -264,14 +273,14 @@ class Library:
         """The entries nearest to a query that the actor sees, are in date and pass the filter, each with its best passage."""
         dense, vectors = await self._query_vectors([query])
 
-        async def look(stock: Stock) -> list[Hit]:
+        async def look(stock: Stock) -> tuple[list[Hit], tuple[str, ...]]:
             allowed = await self._allowed_for(stock, actor, wanted, passes(wanted))
-            found = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
-            return folded(stock, found, limit, self._prior)
+            found, methods = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
+            return folded(stock, found, limit, self._prior), methods
 
-        hits = await self._level(look)
+        hits, methods = await self._level(look)
         await self._count_lacking()
-        return SearchResult(tuple(hits), (LEXICAL, DENSE) if vectors else (LEXICAL,), self._degraded())
+        return SearchResult(tuple(hits), methods, self._degraded())
 
     async def find(self, actor: Actor, wants: Mapping[str, Wanted]) -> dict[str, list[Found]]:
         """For each want the entries that fit its situation best; every query is encoded once."""
@@ -284,7 +293,7 @@ class Library:
                     want.kinds, want.situation, want.must_match_concern, want.must_match_competitor, want.changes_only, want.under,
                 )  # fmt: skip
                 allowed = await self._allowed_for(stock, actor, shape, fits(want), want.under)
-                hits = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
+                hits, _ = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
                 found[name] = fitting(stock, want, hits, allowed, self._prior)
             return found
 
@@ -300,10 +309,21 @@ class Library:
 
     async def _hybrid(
         self, stock: Stock, query: str, vector: Floats | None, dense: Dense | None, allowed: AllowedPassages
-    ) -> list[FusedHit]:
+    ) -> tuple[list[FusedHit], tuple[str, ...]]:
+        """What both methods find, and which served: words alone where vectors turn out to be damaged."""
         lexical = LexicalIndex() if self._lexical is None else self._lexical
-        meant = None if vector is None or dense is None else (dense.vectors, vector)
-        return await hybrid(stock, lexical, query, meant, allowed)
+        if vector is not None and dense is not None:
+            try:
+                return await hybrid(stock, lexical, query, (dense.vectors, vector), allowed), (LEXICAL, DENSE)
+            except IndexUnusableError as error:
+                self._lose(dense, error)
+        return await hybrid(stock, lexical, query, None, allowed), (LEXICAL,)
+
+    def _lose(self, dense: Dense, error: IndexUnusableError) -> None:
+        """Search by words alone until the next `embed` has mended the vectors."""
+        if self._dense is dense and self._home is not None:
+            self._home.reject(str(error))
+            self._dense = None
 
     async def _query_vectors(self, queries: Iterable[str]) -> tuple[Dense | None, dict[str, Floats]]:
         """What serves, and each query's vector; none while there is nothing to compare it with."""
@@ -314,19 +334,25 @@ class Library:
         return dense, dict(zip(distinct, encoded, strict=True))
 
     async def _count_lacking(self) -> None:
-        """Learn how many passages lack their vector: after each publication, then once a second until none does."""
+        """Learn how many passages lack their vector: after each publication, then once a second until none does, then now and then."""
         dense, stock, now = self._dense, self._stock, time.monotonic()
         publication, at = self._counted
-        if dense is None or (publication == stock.publication and (not self._lacking or now - at < COUNT_SECONDS)):
+        pause = COUNT_SECONDS if self._lacking else RECOUNT_SECONDS
+        if dense is None or (publication == stock.publication and now - at < pause):
             return
-        self._lacking = max(0, len(stock.pieces) - await dense.vectors.count())
+        try:
+            self._lacking = max(0, len(stock.pieces) - await dense.vectors.count())
+        except IndexUnusableError as error:
+            self._lose(dense, error)
+            return
         self._counted = (stock.publication, now)
 
     def _degraded(self) -> Text | None:
         if self._embedder is None:
             return NO_MODEL
         if self._dense is None:
-            return NO_VECTORS
+            rejected = self._home.rejected if self._home else None
+            return NO_VECTORS if rejected is self._mended else DAMAGED
         words = Text(f"{self._lacking} 个段落还没有向量", f"{self._lacking} passages have no vector yet")
         return words if self._lacking else None
 
