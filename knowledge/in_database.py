@@ -1,7 +1,8 @@
 """Vectors that pgvector searches in the database: computed once, seen by every process, none of which holds any."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -17,12 +18,21 @@ from domain.kernel import SYSTEM, Database
 from knowledge import pgvector
 from knowledge.embedding import Embedder, Floats
 from knowledge.fusion import Ranking
-from knowledge.index import NOTHING, AllowedPassages, IndexMismatchError, Ints, batch_of, passage_ids, unit_vectors
+from knowledge.index import (
+    NOTHING,
+    AllowedPassages,
+    IndexDamagedError,
+    IndexMismatchError,
+    Ints,
+    batch_of,
+    passage_ids,
+    unit_vectors,
+)
 from knowledge.lexical import LexicalIndex
 from knowledge.model import VectorGeneration
-from knowledge.pgvector import ADD, ALL, EXACT, VECTORS
+from knowledge.pgvector import ADD, ALL, EXACT, REMOVE_UNSOUND, VECTORS
 from knowledge.retrieval import Piece, Stock
-from knowledge.vectors import Dense, Standing, Vectors
+from knowledge.vectors import Dense, Rejecting, Standing, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +65,7 @@ class PgVectors:
         self._database = database
         self.fingerprint = fingerprint
         self.dimension = dimension
+        self.index_damage: str | None = None
         self._own = VECTORS.c.model_fingerprint == fingerprint
         nearest = text(pgvector.nearest(fingerprint, dimension))
         self._nearest = nearest.bindparams(_REALS, bindparam("bits", type_=LargeBinary))
@@ -81,12 +92,12 @@ class PgVectors:
     async def ids(self) -> Ints:
         """The passages that have one, ascending."""
         found = select(VECTORS.c.passage_number).where(self._own).order_by(VECTORS.c.passage_number)
-        async with self._database.read(SYSTEM) as connection:
+        async with self._reading() as connection:
             return np.array((await connection.execute(found)).scalars().all(), np.int64)
 
     async def count(self) -> int:
         """How many they are."""
-        async with self._database.read(SYSTEM) as connection:
+        async with self._reading() as connection:
             return (await connection.execute(select(func.count()).where(self._own))).scalar_one()
 
     async def search(self, query: Floats, limit: int, allowed: AllowedPassages | None = None) -> Ranking:
@@ -94,26 +105,46 @@ class PgVectors:
         vector = unit_vectors(query[None, :], self.dimension)[0].tolist()
         if limit < 1 or (allowed is not None and not len(allowed)):
             return Ranking.best(*NOTHING, limit)
-        wanted = {"query": vector, "wanted": limit}
-        async with self._database.read(SYSTEM) as connection:
+        wanted = {"query": vector, "wanted": limit, "fingerprint": self.fingerprint}
+        async with self._reading() as connection:
             if allowed is None:
-                return await self._ranking(connection, _ALL, wanted, limit)
-            if _by_index(allowed, limit * OVER_FETCHED):
-                await connection.execute(_SETTINGS, {"candidates": str(_candidates(allowed))})
-                asked = wanted | allowed.bits | {"wanted": limit * OVER_FETCHED}
-                found = await self._ranking(connection, self._nearest, asked, limit)
+                return await _ranking(connection, _ALL, wanted, limit)
+            if not self.index_damage and _by_index(allowed, limit * OVER_FETCHED):
+                found = await self._indexed(connection, vector, limit, allowed)
                 if len(found) == limit:
                     return found
-            return await self._ranking(connection, _EXACT, wanted | {"allowed": allowed.ids.tolist()}, limit)
+        async with self._reading() as connection:
+            return await _ranking(connection, _EXACT, wanted | {"allowed": allowed.ids.tolist()}, limit)
 
-    async def _ranking(
-        self, connection: AsyncConnection, statement: Any, values: dict[str, Any], limit: int
+    async def _indexed(
+        self, connection: AsyncConnection, vector: list[float], limit: int, allowed: AllowedPassages
     ) -> Ranking:
-        if statement is not self._nearest:
-            values = values | {"fingerprint": self.fingerprint}
-        rows = (await connection.execute(statement, values)).all()
-        ids, distances = np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float32)
-        return Ranking.best(ids, -distances, limit)
+        """What the model's index finds; nothing where it is damaged, which is remembered until it is made anew."""
+        asked = {"query": vector, "wanted": limit * OVER_FETCHED} | allowed.bits
+        try:
+            await connection.execute(_SETTINGS, {"candidates": str(_candidates(allowed))})
+            return await _ranking(connection, self._nearest, asked, limit)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            self.index_damage = str(error.orig)
+            logger.warning("the index of vectors cannot be read, each vector is compared: %s", error.orig)
+            return Ranking.best(*NOTHING, limit)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which vectors are read. Raises IndexDamagedError where they cannot be."""
+        try:
+            async with self._database.read(SYSTEM) as connection:
+                yield connection
+        except DBAPIError as error:
+            raise IndexDamagedError(f"vectors cannot be read: {error.orig}") from error
+
+
+async def _ranking(connection: AsyncConnection, statement: Any, values: dict[str, Any], limit: int) -> Ranking:
+    rows = (await connection.execute(statement, values)).all()
+    ids, distances = np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float32)
+    return Ranking.best(ids, -distances, limit)
 
 
 def _candidates(allowed: AllowedPassages) -> int:
@@ -127,22 +158,28 @@ def _by_index(allowed: AllowedPassages, wanted: int) -> bool:
     return allowed.span <= BITS_LIMIT and wanted * allowed.span <= SCANNED * len(allowed)
 
 
-class InDatabase:
+class InDatabase(Rejecting):
     """The vectors of all processes of one database; a passage that is deleted takes its vector along in the same commit."""
 
     engine: Final = "pgvector"
-    rejected: Final = None
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database.clock)
         self._database = database
+        self._refused = False
 
     def kept_words(self, pieces: Mapping[int, Piece]) -> LexicalIndex:
         """Nothing: words are derived anew by each process."""
         return LexicalIndex()
 
     async def open(self, embedder: Embedder, pieces: Mapping[int, Piece]) -> Vectors:
-        """The model's vectors, of which the database takes note."""
+        """The model's vectors, of which the database takes note; one that is not what was computed is taken away."""
         mine = VectorGeneration.model_fingerprint == embedder.fingerprint
+        async with self._database.read(SYSTEM) as connection:
+            served = await connection.run_sync(pgvector.serves)
+        if not served:
+            self.reject("the table of vectors is gone")
+            await self._upkeep(_have_table)
         async with self._database.open_uow(SYSTEM) as uow:
             new = {
                 "model_fingerprint": embedder.fingerprint,
@@ -152,6 +189,10 @@ class InDatabase:
             made = insert(VectorGeneration).values(**new, used_at=uow.now).on_conflict_do_nothing()
             await uow.session.execute(made)
             stored = (await uow.session.execute(select(VectorGeneration.dimension).where(mine))).scalar_one()
+            own = {"fingerprint": embedder.fingerprint, "dimension": stored}
+            unsound = len((await uow.session.execute(REMOVE_UNSOUND, own)).all())
+        if unsound:
+            self.reject(f"{unsound} vectors of {embedder.model_id} are not what was computed")
         if stored != embedder.dimension:
             raise IndexMismatchError(
                 f"{embedder.model_id} has dimension {embedder.dimension}, its stored vectors have {stored}"
@@ -167,8 +208,17 @@ class InDatabase:
         if found is None or found.publication is None:
             return Standing.UNKNOWN
         used_lately = self._database.clock() - found.used_at < USE_NOTED_EVERY
-        whole = found.publication >= stock.publication and await vectors.count() >= len(stock.pieces)
-        return Standing.WHOLE if whole and used_lately else Standing.SERVING
+        count = await vectors.count()
+        whole = found.publication >= stock.publication and count >= len(stock.pieces)
+        indexed = count <= EXACT_LIMIT or self._refused or await self._has_index(vectors)
+        return Standing.WHOLE if whole and used_lately and indexed else Standing.SERVING
+
+    async def _has_index(self, vectors: Vectors) -> bool:
+        if isinstance(vectors, PgVectors) and vectors.index_damage:
+            self.reject(f"the index of vectors cannot be read: {vectors.index_damage}")
+            return False
+        async with self._database.read(SYSTEM) as connection:
+            return bool(await _index_validity(connection, pgvector.index_name(vectors.fingerprint)))
 
     async def prune(self, vectors: Vectors, pieces: Mapping[int, Piece]) -> None:
         """Nothing: the database does it, and what this process does not know of may be newer than it."""
@@ -195,19 +245,24 @@ class InDatabase:
             async with engine.connect() as connection:
                 await work(connection)
         except DBAPIError as error:
+            # Asked again at each look it would be refused again: a start of the process tries anew.
+            self._refused = True
             logger.warning("the index of vectors is not as it should be: %s", error)
         finally:
             await engine.dispose()
 
 
+async def _have_table(connection: AsyncConnection) -> None:
+    await connection.run_sync(pgvector.install)
+
+
 async def _have_index(connection: AsyncConnection, vectors: Vectors) -> None:
     """The model's own index."""
     name = pgvector.index_name(vectors.fingerprint)
-    look = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
-    valid = (await connection.execute(look, {"name": name})).scalar_one_or_none()
-    if valid:
+    valid, damage = await _index_validity(connection, name), isinstance(vectors, PgVectors) and vectors.index_damage
+    if valid and not damage:
         return
-    if valid is False:  # a build was cut off
+    if valid is not None:  # a build was cut off, or it cannot be read
         await _drop_index(connection, name)
     low, high = BUILD_MEMORY_MB
     memory = min(max(await vectors.count() * (vectors.dimension * 4 + 500) >> 20, low), high)
@@ -216,6 +271,15 @@ async def _have_index(connection: AsyncConnection, vectors: Vectors) -> None:
     await connection.execute(text(f"SET maintenance_work_mem = '{memory}MB'"))
     await connection.execute(text(pgvector.create_index(vectors.fingerprint, vectors.dimension)))
     await connection.execute(text("ANALYZE passage_vectors"))
+    if isinstance(vectors, PgVectors):
+        vectors.index_damage = None
+
+
+async def _index_validity(connection: AsyncConnection, name: str) -> bool | None:
+    """Whether an index was built to its end; None where there is none."""
+    look = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    valid: bool | None = (await connection.execute(look, {"name": name})).scalar_one_or_none()
+    return valid
 
 
 async def _drop_index(connection: AsyncConnection, name: str) -> None:

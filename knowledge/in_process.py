@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from knowledge.generations import GenerationStore, Manifest
 from knowledge.index import AllowedPassages, IndexMissingError, IndexUnusableError, Ints, VectorIndex
 from knowledge.lexical import LexicalIndex
 from knowledge.retrieval import Piece, Stock
-from knowledge.vectors import Dense, Standing, Vectors
+from knowledge.vectors import Dense, Rejecting, Standing, Vectors
 
 logger = logging.getLogger(__name__)
 PartT = TypeVar("PartT", LexicalIndex, VectorIndex)
@@ -48,16 +49,16 @@ class FaissVectors:
         return await asyncio.to_thread(self.index.search, query, limit, allowed)
 
 
-class InProcess:
+class InProcess(Rejecting):
     """The vectors of one process: what it searches, it has in memory, and stores as a generation where it has a store."""
 
     engine: Final = "faiss"
 
-    def __init__(self, store: GenerationStore | None = None) -> None:
+    def __init__(self, clock: Callable[[], datetime], store: GenerationStore | None = None) -> None:
+        super().__init__(clock)
         self._store = store
         self._saved: int | None = None
         self._damaged = False
-        self.rejected: str | None = None
 
     def kept_words(self, pieces: Mapping[int, Piece]) -> LexicalIndex:
         """The lexical part of the stored generation."""
@@ -109,8 +110,8 @@ class InProcess:
         except IndexMissingError:
             return None
         except (IndexUnusableError, OSError) as error:
-            logger.warning("the stored index is not used: %s", error)
-            self._damaged, self.rejected = True, str(error)
+            self._damaged = True
+            self.reject(str(error))
             return None
         strange = [number for number in part.ids.tolist() if not _same(contents.get(number), pieces.get(number))]
         part.remove(strange)

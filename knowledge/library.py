@@ -4,27 +4,24 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.kernel import SYSTEM, Actor, Database, Text, rows_visible
+from domain.kernel import SYSTEM, Actor, Database, Text
 from knowledge import pgvector
 from knowledge.embedding import Embedder, Floats, ModelIdentity
-from knowledge.fusion import CANDIDATE_LIMIT, DENSE, LEXICAL, FusedHit, fuse
+from knowledge.fusion import DENSE, LEXICAL, FusedHit
 from knowledge.generations import GenerationStore
 from knowledge.in_database import InDatabase
 from knowledge.in_process import InProcess
-from knowledge.index import AllowedPassages
+from knowledge.index import AllowedPassages, IndexUnusableError
 from knowledge.lexical import LexicalIndex
-from knowledge.model import KnowledgeItem, KnowledgeState, KnowledgeVersion, Passage, Publication
 from knowledge.packaged_model import Progress
 from knowledge.retrieval import (
     Entry,
@@ -35,14 +32,14 @@ from knowledge.retrieval import (
     SearchResult,
     Stock,
     Wanted,
-    explained,
     fits,
     passes,
-    ranked,
 )
-from knowledge.text import query_tokens, script_of, tokenise
-from knowledge.vector_cache import Encoding, asked, turn
-from knowledge.vectors import Dense, Standing, VectorHome
+from knowledge.searching import fitting, folded, hybrid
+from knowledge.stock import one_instant, publication_number, read_entries, read_pieces, visible_entries
+from knowledge.text import tokenise
+from knowledge.vector_cache import Encoding, turn
+from knowledge.vectors import Dense, Rejection, Standing, VectorHome
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,9 +52,16 @@ ALLOWED_KEPT = 256
 TURN_SECONDS = 1.0
 """How soon a process looks again whether another has given the passages their vectors, or has ended."""
 COUNT_SECONDS = 1.0
+RECOUNT_SECONDS = 30.0
+"""How soon vectors are counted again: while some lack, and where none did."""
 
 NO_MODEL = Text("向量模型尚未就绪，仅按关键词（BM25）检索", "the embedding model is not loaded yet: BM25 serves alone")
 NO_VECTORS = Text("正在计算向量，仅按关键词（BM25）检索", "vectors are being computed: BM25 serves alone")
+
+DAMAGED = Text(
+    "向量索引已损坏，正在修复，仅按关键词（BM25）检索",
+    "the vectors were found damaged and are being mended: BM25 serves alone",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class IndexStatus:
     methods: tuple[str, ...]
     degraded: Text | None
     building: Building | None
-    rejected: str | None
+    rejected: Rejection | None
 
 
 class Library:
@@ -105,6 +109,7 @@ class Library:
         self._lacking, self._counted = 0, (-1, 0.0)
         self._prior: Mapping[UUID, float] = {}
         self._building: Building | None = None
+        self._mended: Rejection | None = None
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
         self._refreshing = asyncio.Lock()
         self._embedding = asyncio.Lock()
@@ -118,16 +123,16 @@ class Library:
     async def refresh(self) -> Stock:
         """Take in what was published and taken back since the last time; nothing is done while nothing has changed."""
         async with self._database.read(SYSTEM) as connection:
-            number = await _publication(connection)
+            number = await publication_number(connection)
         if number == self._stock.publication:
             return self._stock
-        async with self._refreshing, _snapshot(self._database) as connection:
+        async with self._refreshing, one_instant(self._database) as connection:
             # Who waited for another's refresh finds it done, or more published since.
-            number = await _publication(connection)
+            number = await publication_number(connection)
             if number != self._stock.publication:
                 home = await self._settled_home(connection)
-                entries = await _read_entries(connection, self._stock.entries)
-                pieces = await _read_pieces(connection, self._stock.pieces)
+                entries = await read_entries(connection, self._stock.entries)
+                pieces = await read_pieces(connection, self._stock.pieces)
                 await asyncio.to_thread(self._take_in, pieces)
                 if self._dense is not None:
                     await home.prune(self._dense.vectors, pieces)
@@ -143,7 +148,7 @@ class Library:
                 inside = await connection.run_sync(pgvector.serves)
                 if not inside and not self._database.embedded:
                     logger.warning("the database has no table for pgvector: each process searches vectors by itself")
-            self._home = InDatabase(self._database) if inside else InProcess(self._store)
+            self._home = InDatabase(self._database) if inside else InProcess(self._database.clock, self._store)
         return self._home
 
     def _take_in(self, pieces: Mapping[int, Piece]) -> None:
@@ -219,6 +224,7 @@ class Library:
 
     async def _serve(self, dense: Dense) -> None:
         self._dense, self._counted = dense, (-1, 0.0)
+        self._mended = self._home.rejected if self._home else None
         await self._count_lacking()
 
     def weigh(self, prior: Mapping[UUID, float]) -> None:
@@ -267,14 +273,14 @@ class Library:
         """The entries nearest to a query that the actor sees, are in date and pass the filter, each with its best passage."""
         dense, vectors = await self._query_vectors([query])
 
-        async def look(stock: Stock) -> list[Hit]:
+        async def look(stock: Stock) -> tuple[list[Hit], tuple[str, ...]]:
             allowed = await self._allowed_for(stock, actor, wanted, passes(wanted))
-            found = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
-            return _folded(stock, found, limit, self._prior)
+            found, methods = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
+            return folded(stock, found, limit, self._prior), methods
 
-        hits = await self._level(look)
+        hits, methods = await self._level(look)
         await self._count_lacking()
-        return SearchResult(tuple(hits), (LEXICAL, DENSE) if vectors else (LEXICAL,), self._degraded())
+        return SearchResult(tuple(hits), methods, self._degraded())
 
     async def find(self, actor: Actor, wants: Mapping[str, Wanted]) -> dict[str, list[Found]]:
         """For each want the entries that fit its situation best; every query is encoded once."""
@@ -287,8 +293,8 @@ class Library:
                     want.kinds, want.situation, want.must_match_concern, want.must_match_competitor, want.changes_only, want.under,
                 )  # fmt: skip
                 allowed = await self._allowed_for(stock, actor, shape, fits(want), want.under)
-                hits = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
-                found[name] = _ranked(stock, want, hits, allowed, self._prior)
+                hits, _ = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
+                found[name] = fitting(stock, want, hits, allowed, self._prior)
             return found
 
         return await self._level(look)
@@ -303,17 +309,21 @@ class Library:
 
     async def _hybrid(
         self, stock: Stock, query: str, vector: Floats | None, dense: Dense | None, allowed: AllowedPassages
-    ) -> list[FusedHit]:
-        index = LexicalIndex() if self._lexical is None else self._lexical
-        words = asyncio.to_thread(index.search, query_tokens(query), CANDIDATE_LIMIT, allowed)
-        if vector is None or dense is None:
-            by_words, by_meaning = await words, None
-        else:
-            by_words, by_meaning = await asyncio.gather(words, dense.vectors.search(vector, CANDIDATE_LIMIT, allowed))
-        pieces = stock.pieces
-        return fuse(
-            by_words, by_meaning, script_of(query), lambda at: pieces[at].script, 2 * CANDIDATE_LIMIT, lambda at: pieces[at].item_id
-        )  # fmt: skip
+    ) -> tuple[list[FusedHit], tuple[str, ...]]:
+        """What both methods find, and which served: words alone where vectors turn out to be damaged."""
+        lexical = LexicalIndex() if self._lexical is None else self._lexical
+        if vector is not None and dense is not None:
+            try:
+                return await hybrid(stock, lexical, query, (dense.vectors, vector), allowed), (LEXICAL, DENSE)
+            except IndexUnusableError as error:
+                self._lose(dense, error)
+        return await hybrid(stock, lexical, query, None, allowed), (LEXICAL,)
+
+    def _lose(self, dense: Dense, error: IndexUnusableError) -> None:
+        """Search by words alone until the next `embed` has mended the vectors."""
+        if self._dense is dense and self._home is not None:
+            self._home.reject(str(error))
+            self._dense = None
 
     async def _query_vectors(self, queries: Iterable[str]) -> tuple[Dense | None, dict[str, Floats]]:
         """What serves, and each query's vector; none while there is nothing to compare it with."""
@@ -324,19 +334,25 @@ class Library:
         return dense, dict(zip(distinct, encoded, strict=True))
 
     async def _count_lacking(self) -> None:
-        """Learn how many passages lack their vector: after each publication, then once a second until none does."""
+        """Learn how many passages lack their vector: after each publication, then once a second until none does, then now and then."""
         dense, stock, now = self._dense, self._stock, time.monotonic()
         publication, at = self._counted
-        if dense is None or (publication == stock.publication and (not self._lacking or now - at < COUNT_SECONDS)):
+        pause = COUNT_SECONDS if self._lacking else RECOUNT_SECONDS
+        if dense is None or (publication == stock.publication and now - at < pause):
             return
-        self._lacking = max(0, len(stock.pieces) - await dense.vectors.count())
+        try:
+            self._lacking = max(0, len(stock.pieces) - await dense.vectors.count())
+        except IndexUnusableError as error:
+            self._lose(dense, error)
+            return
         self._counted = (stock.publication, now)
 
     def _degraded(self) -> Text | None:
         if self._embedder is None:
             return NO_MODEL
         if self._dense is None:
-            return NO_VECTORS
+            rejected = self._home.rejected if self._home else None
+            return NO_VECTORS if rejected is self._mended else DAMAGED
         words = Text(f"{self._lacking} 个段落还没有向量", f"{self._lacking} passages have no vector yet")
         return words if self._lacking else None
 
@@ -356,10 +372,7 @@ class Library:
         key = (stock.publication, stock.era(now), actor.kind, actor.user_id, actor.reaches, shape)
         allowed = self._allowed.get(key)
         if allowed is None:
-            async with self._database.read(actor) as connection:
-                published = KnowledgeItem.state == KnowledgeState.PUBLISHED
-                seen = select(KnowledgeItem.id).where(published, rows_visible(KnowledgeItem, actor))
-                visible = set((await connection.execute(seen)).scalars())
+            visible = await visible_entries(self._database, actor)
             chosen = [
                 entry.id for entry in stock.entries.values() if entry.id in visible and entry.in_date(now) and passing(entry)
             ]  # fmt: skip
@@ -371,86 +384,3 @@ class Library:
                 self._allowed.popitem(last=False)
         self._allowed.move_to_end(key)
         return allowed
-
-
-def _folded(stock: Stock, found: Sequence[FusedHit], limit: int, prior: Mapping[UUID, float]) -> list[Hit]:
-    """The first entries, each by its best passage; those that say the same as one before them are folded under it."""
-    best: dict[UUID, FusedHit] = {}
-    for hit in found:
-        best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
-    if prior:
-        # Hits come best first, and equal ones stay in their order.
-        best = dict(sorted(best.items(), key=lambda pair: -explained(pair[1], prior.get(pair[0]))[0]))
-    shown: dict[UUID, list[UUID]] = {}
-    for item_id, hit in best.items():
-        same = next((one for one in shown if stock.alike(best[one].passage_id, hit.passage_id)), None)
-        if same is not None:
-            shown[same].append(item_id)
-        elif len(shown) < limit:
-            shown[item_id] = []
-        else:
-            break
-    return [_hit(stock, item_id, best[item_id], prior.get(item_id), folded) for item_id, folded in shown.items()]
-
-
-def _hit(stock: Stock, item_id: UUID, hit: FusedHit, prior: float | None, folded: Sequence[UUID]) -> Hit:
-    passage = stock.pieces[hit.passage_id].text
-    score, explanation = explained(hit, prior)
-    version = stock.entries[item_id].version
-    return Hit(item_id, version, passage, min(max(score, 0.0), 1.0), explanation, tuple(folded))
-
-
-def _ranked(
-    stock: Stock, want: Wanted, hits: Sequence[FusedHit], allowed: AllowedPassages, prior: Mapping[UUID, float]
-) -> list[Found]:
-    """The best entries for a want; one that the query does not touch still fits, and comes after those that it does."""
-    best: dict[UUID, FusedHit] = {}
-    for hit in hits:
-        best.setdefault(stock.pieces[hit.passage_id].item_id, hit)
-    fitting = dict.fromkeys((*best, *(stock.pieces[number].item_id for number in allowed.ids.tolist())))
-    return ranked([stock.entries[item_id] for item_id in fitting], want, best, prior)
-
-
-@asynccontextmanager
-async def _snapshot(database: Database) -> AsyncIterator[AsyncConnection]:
-    """A connection whose statements all see the database as of the first one; SQLite's do so by themselves."""
-    async with database.read(SYSTEM) as connection:
-        if not database.embedded:
-            await connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
-
-
-async def _publication(connection: AsyncConnection) -> int:
-    return (await connection.execute(select(Publication.number))).scalar_one_or_none() or 0
-
-
-async def _read_entries(connection: AsyncConnection, known: Mapping[UUID, Entry]) -> dict[UUID, Entry]:
-    """The published entries; those that did not change since they were read are not read again."""
-    published = select(KnowledgeItem.id, KnowledgeItem.version).where(KnowledgeItem.state == KnowledgeState.PUBLISHED)
-    versions = {row.id: row.version for row in await connection.execute(published)}
-    entries = {id: entry for id, entry in known.items() if versions.get(id) == entry.row_version}
-    version = (KnowledgeVersion.item_id == KnowledgeItem.id) & (
-        KnowledgeVersion.number == KnowledgeItem.published_number
-    )
-    shown = (
-        KnowledgeVersion.title,
-        KnowledgeVersion.body,
-        KnowledgeVersion.published_at,
-        KnowledgeVersion.let_through_at,
-    )
-    columns = (*KnowledgeItem.__table__.c, *shown)
-    whole = select(*columns).join(KnowledgeVersion, version)
-    for row in await asked(connection, whole, KnowledgeItem.id, sorted(versions.keys() - entries.keys())):
-        entries[row.id] = Entry.of(row)
-    return entries
-
-
-async def _read_pieces(connection: AsyncConnection, known: Mapping[int, Piece]) -> dict[int, Piece]:
-    """The passages of published entries; a number never holds another text, so known ones are not read again."""
-    published = (KnowledgeItem.id == Passage.item_id) & (KnowledgeItem.state == KnowledgeState.PUBLISHED)
-    numbers = set((await connection.execute(select(Passage.number).join(KnowledgeItem, published))).scalars())
-    pieces = {number: piece for number, piece in known.items() if number in numbers}
-    whole = select(*Passage.__table__.c)
-    for row in await asked(connection, whole, Passage.number, sorted(numbers - pieces.keys())):
-        pieces[row.number] = Piece.of(row)
-    return pieces

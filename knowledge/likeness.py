@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from domain.kernel import SYSTEM, Access, Base, Database, Language, Through, UnitOfWork, insert_rows, sights
 from knowledge.model import CURATING, CachedVector, KnowledgeItem, KnowledgeState, Passage
 from knowledge.text import normalise, tokenise
-from knowledge.vector_cache import asked
+from knowledge.vector_cache import kept_vectors
 
 EVERY = timedelta(hours=24)
 NEAR_BY_MEANING, NEAR_BY_WORDS = 0.975, 0.75
@@ -245,9 +245,7 @@ async def _vectors(connection: Any, said: Sequence[Said]) -> Any:
     model = await connection.scalar(counted.order_by(func.count().desc()).limit(1))
     if model is None:
         return None
-    kept = select(CachedVector.content_hash, CachedVector.vector).where(CachedVector.model_fingerprint == model)
-    rows = await asked(connection, kept, CachedVector.content_hash, sorted({one.content_hash for one in said}))
-    found = {row.content_hash: np.frombuffer(row.vector, np.float32) for row in rows}
+    found = await kept_vectors(connection, model, sorted({one.content_hash for one in said}))
     if any(one.content_hash not in found for one in said):
         return None
     stacked = np.stack([found[one.content_hash] for one in said]) if said else np.zeros((0, 1), np.float32)

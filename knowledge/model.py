@@ -313,6 +313,7 @@ class CachedVector(Base):
     content_hash: Mapped[str] = mapped_column(primary_key=True)
     model_fingerprint: Mapped[str] = mapped_column(primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    checksum: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class VectorGeneration(Base):

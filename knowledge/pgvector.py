@@ -4,7 +4,26 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, REAL, BigInteger, Column, Connection, MetaData, Table, Text, bindparam, cast, select
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Column,
+    Connection,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    join,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import UserDefinedType
@@ -32,10 +51,13 @@ _CREATE = (
     model_fingerprint text NOT NULL REFERENCES vector_generations (model_fingerprint) ON DELETE CASCADE,
     passage_number bigint NOT NULL REFERENCES passages (number) ON DELETE CASCADE,
     embedding vector NOT NULL,
+    checksum bytea,
     CONSTRAINT pk_passage_vectors PRIMARY KEY (model_fingerprint, passage_number))""",
     "CREATE INDEX ix_passage_vectors_passage_number ON passage_vectors (passage_number)",
 )
-_FOUND = """SELECT to_regclass('passage_vectors') IS NOT NULL, to_regtype('vector') IS NOT NULL,
+_CHECKSUM = "ALTER TABLE passage_vectors ADD COLUMN checksum bytea"
+_COLUMN = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('passage_vectors') AND attname = 'checksum'"
+_FOUND = f"""SELECT EXISTS ({_COLUMN}), to_regtype('vector') IS NOT NULL,
 (SELECT extversion FROM pg_extension WHERE extname = 'vector'),
 EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')"""
 
@@ -56,7 +78,16 @@ VECTORS: Final = Table(
     Column("model_fingerprint", Text, primary_key=True),
     Column("passage_number", BigInteger, primary_key=True),
     Column("embedding", _Vector),
+    Column("checksum", LargeBinary),
 )
+
+
+def _sum_of(embedding: Any) -> Any:
+    """What binds a vector to the text that it stands for: SHA-256 of both."""
+    return func.sha256(func.vector_send(embedding).op("||")(func.convert_to(Passage.content_hash, "UTF8")))
+
+
+_CHECKED: Final = _sum_of(VECTORS.c.embedding)
 
 
 # ---- making it -------------------------------------------------------------------------------------------------------
@@ -99,8 +130,12 @@ def install(connection: Connection, progress: Callable[[str], None] | None = Non
         if progress is not None:
             progress(f"{told.zh} / {told.en}")
         return False
-    for statement in _CREATE:
+    older = connection.exec_driver_sql("SELECT to_regclass('passage_vectors') IS NOT NULL").scalar_one()
+    for statement in (_CHECKSUM,) if older else _CREATE:
         connection.exec_driver_sql(statement)
+    if older:
+        sums = update(VECTORS).where(VECTORS.c.passage_number == Passage.number).values(checksum=_CHECKED)
+        connection.execute(sums)
     return True
 
 
@@ -176,17 +211,31 @@ THEN get_bit(:bits, passage_number - :first) = 1 ELSE false END ORDER BY {distan
 
 
 _number = bindparam("number", type_=BigInteger)
+_given = select(cast(cast(bindparam("vector", type_=ARRAY(REAL)), ARRAY(REAL)), _Vector).label("embedding")).subquery()
 _passage = (
-    select(
-        bindparam("fingerprint", type_=Text),
-        Passage.number,
-        cast(cast(bindparam("vector", type_=ARRAY(REAL)), ARRAY(REAL)), _Vector),
-    )
+    select(bindparam("fingerprint", type_=Text), Passage.number, _given.c.embedding, _sum_of(_given.c.embedding))
+    .select_from(join(Passage, _given, true()))
     .where(Passage.number == _number)
-    .with_for_update(key_share=True, read=True)
+    .with_for_update(key_share=True, read=True, of=Passage)
 )
-_added = insert(VECTORS).from_select(["model_fingerprint", "passage_number", "embedding"], _passage)
+_added = insert(VECTORS).from_select(["model_fingerprint", "passage_number", "embedding", "checksum"], _passage)
 ADD: Final = _added.on_conflict_do_update(
-    index_elements=["model_fingerprint", "passage_number"], set_={"embedding": _added.excluded.embedding}
+    index_elements=["model_fingerprint", "passage_number"],
+    set_={"embedding": _added.excluded.embedding, "checksum": _added.excluded.checksum},
 )
 """Gives one passage its vector; a passage that was withdrawn meanwhile gets none."""
+
+_dimension = bindparam("dimension", type_=BigInteger)
+REMOVE_UNSOUND: Final = (
+    delete(VECTORS)
+    .where(VECTORS.c.model_fingerprint == bindparam("fingerprint", type_=Text))
+    .where(VECTORS.c.passage_number == Passage.number)
+    .where(
+        or_(
+            VECTORS.c.checksum.is_distinct_from(_CHECKED),
+            func.vector_dims(VECTORS.c.embedding) != _dimension,
+        )
+    )
+    .returning(VECTORS.c.passage_number)
+)
+"""Takes away a model's vectors that are not what was computed for their passages, and tells of which."""

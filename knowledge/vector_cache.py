@@ -1,17 +1,19 @@
 """Vectors by the content that they stand for, in the database: whichever process computes one has computed it for all."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, insert, select, text
+from sqlalchemy import Select, delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from domain.kernel import SYSTEM, Database
 from knowledge.embedding import Embedder, Floats
+from knowledge.index import NORM_TOLERANCE
 from knowledge.model import CachedVector
 from knowledge.packaged_model import Progress
 
@@ -36,21 +38,20 @@ class DatabaseVectorCache:
         return [key for key in hashes if key not in there]
 
     async def load(self, fingerprint: str, hashes: Sequence[str]) -> dict[str, Floats]:
-        """Those of the asked vectors that are kept."""
+        """Those of the asked vectors that are kept as they were computed."""
         async with self._database.read(SYSTEM) as connection:
-            return await _kept(connection, fingerprint, hashes)
+            return await kept_vectors(connection, fingerprint, hashes)
 
     async def store(self, fingerprint: str, vectors: Mapping[str, Floats]) -> None:
-        """Keep vectors; one that is kept already stays."""
+        """Keep vectors; one that is kept already stays, unless it is not what was computed."""
         async with self._database.open_uow(SYSTEM) as uow:
             await uow.wait_turn("cached vectors")
-            there = await _kept(uow.session, fingerprint, list(vectors))
-            rows = [
-                {"content_hash": key, "model_fingerprint": fingerprint, "vector": vector.astype(np.float32).tobytes()}
-                for key, vector in vectors.items()
-                if key not in there
-            ]
+            there = await kept_vectors(uow.session, fingerprint, list(vectors))
+            rows = [_row(fingerprint, key, vector) for key, vector in vectors.items() if key not in there]
             if rows:
+                damaged = CachedVector.content_hash.in_([row["content_hash"] for row in rows])
+                own = CachedVector.model_fingerprint == fingerprint
+                await uow.session.execute(delete(CachedVector).where(own, damaged))
                 await uow.session.execute(insert(CachedVector), rows)
 
 
@@ -86,12 +87,37 @@ class Encoding:
         return found
 
 
-async def _kept(
+async def kept_vectors(
     connection: AsyncConnection | AsyncSession, fingerprint: str, hashes: Sequence[str]
 ) -> dict[str, Floats]:
-    kept = select(CachedVector.content_hash, CachedVector.vector).where(CachedVector.model_fingerprint == fingerprint)
+    """The vectors of texts under a model; one that is not what was computed counts as not kept."""
+    columns = (CachedVector.content_hash, CachedVector.vector, CachedVector.checksum)
+    kept = select(*columns).where(CachedVector.model_fingerprint == fingerprint)
     rows = await asked(connection, kept, CachedVector.content_hash, hashes)
-    return {row.content_hash: np.frombuffer(row.vector, np.float32) for row in rows}
+    return {row.content_hash: np.frombuffer(row.vector, np.float32) for row in rows if _is_sound(fingerprint, row)}
+
+
+def _row(fingerprint: str, content_hash: str, vector: Floats) -> dict[str, Any]:
+    data = vector.astype(np.float32).tobytes()
+    return {
+        "content_hash": content_hash,
+        "model_fingerprint": fingerprint,
+        "vector": data,
+        "checksum": _checksum(fingerprint, content_hash, data),
+    }
+
+
+def _checksum(fingerprint: str, content_hash: str, data: bytes) -> bytes:
+    """What binds a vector to its model and its text."""
+    return hashlib.sha256(f"{fingerprint}\n{content_hash}\n".encode() + data).digest()
+
+
+def _is_sound(fingerprint: str, row: Any) -> bool:
+    """Whether a row holds what was computed; of one from before there were checksums only the length can tell."""
+    if row.checksum is not None:
+        return bool(row.checksum == _checksum(fingerprint, row.content_hash, row.vector))
+    whole = len(row.vector) % 4 == 0 and len(row.vector) > 0
+    return whole and abs(float(np.linalg.norm(np.frombuffer(row.vector, np.float32))) - 1) <= NORM_TOLERANCE
 
 
 async def asked(

@@ -1,7 +1,9 @@
 """Where the vectors of published passages live and are searched: in this process, or in the database for all processes."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
@@ -10,6 +12,8 @@ from knowledge.fusion import Ranking
 from knowledge.index import AllowedPassages, Ints
 from knowledge.lexical import LexicalIndex
 from knowledge.retrieval import Piece, Stock
+
+logger = logging.getLogger(__name__)
 
 
 class Vectors(Protocol):
@@ -45,7 +49,8 @@ class Vectors(Protocol):
     async def search(self, query: Floats, limit: int, allowed: AllowedPassages | None = None) -> Ranking:
         """The `limit` passages nearest to one unit vector float32 (dimension,), from the allowed ones if these are given.
 
-        Scores are cosines. Raises WrongDimensionError, and ValueError for a query that is not of length 1.
+        Scores are cosines. Raises WrongDimensionError, ValueError for a query that is not of length 1, and
+        IndexUnusableError where what is stored turns out to be damaged.
         """
 
 
@@ -68,6 +73,27 @@ class Dense:
     vectors: Vectors
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What of a kept index was found wrong and made anew, and when that was found."""
+
+    reason: str
+    at: datetime
+
+
+class Rejecting:
+    """What remembers the last rejection of what it keeps."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.rejected: Rejection | None = None
+
+    def reject(self, reason: str) -> None:
+        """Take note that what is kept was found wrong, and is not used."""
+        logger.warning("the stored index is not used: %s", reason)
+        self.rejected = Rejection(reason, self._clock())
+
+
 class VectorHome(Protocol):
     """What keeps vectors from one start of a process to the next."""
 
@@ -76,8 +102,11 @@ class VectorHome(Protocol):
         """Who searches them."""
 
     @property
-    def rejected(self) -> str | None:
-        """Why what was kept could not be used, and was made anew; None where nothing was wrong."""
+    def rejected(self) -> Rejection | None:
+        """What was kept and could not be used, and was made anew; None where nothing was wrong."""
+
+    def reject(self, reason: str) -> None:
+        """Take note that what is kept was found wrong while it was searched."""
 
     def kept_words(self, pieces: Mapping[int, Piece]) -> LexicalIndex:
         """What is kept of the lexical index, of these passages alone."""

@@ -46,8 +46,9 @@ class KnowledgeIndex:
     degraded: str | None = strawberry.field(description="Why not every method serves; null when all do.")
     building: KnowledgeIndexBuilding | None = strawberry.field(description="What is being encoded now.")
     rejected: str | None = strawberry.field(
-        description="What was wrong with the stored index at the start, which was then built anew; null when nothing was."
+        description="What was found wrong with the stored index, which is then built anew; null when nothing was."
     )  # fmt: skip
+    rejected_at: datetime | None = strawberry.field(description="When that was found.")
 
 
 def _shown(status: IndexStatus, info: Info) -> KnowledgeIndex:
@@ -62,7 +63,8 @@ def _shown(status: IndexStatus, info: Info) -> KnowledgeIndex:
         methods=list(status.methods),
         degraded=None if status.degraded is None else status.degraded.words(info.context.language),
         building=KnowledgeIndexBuilding.of(status.building),
-        rejected=status.rejected,
+        rejected=None if status.rejected is None else status.rejected.reason,
+        rejected_at=None if status.rejected is None else status.rejected.at,
     )
 
 

@@ -268,14 +268,14 @@ async def test_a_slow_reader_does_not_bring_back_what_is_withdrawn(
 ) -> None:
     """A refresh that began before a withdrawal ends after it; the search that comes next knows of the withdrawal."""
     reading, go_on = asyncio.Event(), asyncio.Event()
-    read_entries = library._read_entries
+    read_entries = library.read_entries
 
     async def slowly(*given: Any) -> Any:
         reading.set()
         await go_on.wait()
         return await read_entries(*given)
 
-    monkeypatch.setattr(library, "_read_entries", slowly)
+    monkeypatch.setattr(library, "read_entries", slowly)
     slow = asyncio.create_task(shelf.titles("排产计划"))
     await reading.wait()
     await shelf.step(shelf.items[DELIVERY], "retire")
@@ -288,14 +288,14 @@ async def test_a_slow_reader_does_not_bring_back_what_is_withdrawn(
 
 async def test_what_is_read_is_of_one_instant(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that comes out between reading entries and reading passages is not half taken in."""
-    read_pieces = library._read_pieces
+    read_pieces = library.read_pieces
 
     async def late(*given: Any) -> Any:
-        monkeypatch.setattr(library, "_read_pieces", read_pieces)
+        monkeypatch.setattr(library, "read_pieces", read_pieces)
         await shelf.revise(DELIVERY, body="排产计划改由物流中心播报。")
         return await read_pieces(*given)
 
-    monkeypatch.setattr(library, "_read_pieces", late)
+    monkeypatch.setattr(library, "read_pieces", late)
     stock = await shelf.library.refresh()
     item_id = shelf.items[DELIVERY].id
     texts = [piece.text for piece in stock.pieces.values() if piece.item_id == item_id]
