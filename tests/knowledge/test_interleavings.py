@@ -48,8 +48,10 @@ STEPS = st.sampled_from((
 ))  # fmt: skip
 
 
-FIRST = (("publish", 0), ("embed amid an edit", 3), ("publish", 1), ("embed and fail", 1), ("revise", 0), ("embed", 2))
+FIRST = (("publish", 0), ("embed amid an edit", 0), ("publish", 1), ("embed and fail", 1), ("revise", 0), ("embed", 2))
 """How each history begins."""
+LAST = (("publish", 2), ("embed amid an edit", 1))
+"""How each ends: what is encoded is retired meanwhile, and nothing is published afterwards."""
 
 
 class Interrupted(HashingEmbedder):
@@ -126,11 +128,20 @@ class Processes:
         embedder, loop = self.embedders[at], asyncio.get_running_loop()
         if step == "embed amid an edit":
             edit = ("revise", "retire", "suspend", "publish")[pick % 4]
-            embedder.amid = lambda: asyncio.run_coroutine_threadsafe(self.take(edit, pick), loop).result(30)
+            embedder.amid = lambda: asyncio.run_coroutine_threadsafe(self._amid(at, edit, pick), loop).result(30)
         embedder.fails = step == "embed and fail"
         with suppress(RuntimeError):
             await self.libraries[at].embed()
         embedder.amid, embedder.fails = None, False
+
+    async def _amid(self, at: int, edit: str, pick: int) -> None:
+        """An edit while a process encodes, and somebody who searches there meanwhile."""
+        if edit == "publish":
+            await self._publish(pick)
+        else:
+            with suppress(SalesError):
+                await self._edit(edit, self.items[-1], pick)
+        await self.libraries[at].search(self.reader, QUERIES[0], Filter(), 5)
 
     async def _publish(self, pick: int) -> None:
         title, body = TOPICS[pick % len(TOPICS)]
@@ -196,6 +207,8 @@ class Processes:
                 found = await library.search(actor, query, Filter(), 50)
                 answers.append([(hit.item_id, hit.version, round(hit.score, 4)) for hit in found.hits])
         pieces = {number: piece.text for number, piece in stock.pieces.items()}
+        assert library._dense is not None
+        assert set((await library._dense.vectors.ids()).tolist()) == pieces.keys()
         return status.passages, status.lacking, status.methods, pieces, set(stock.entries), answers
 
 
@@ -245,7 +258,7 @@ async def test_any_order_of_edits_and_indexing_ends_as_a_rebuild_does(
         await processes.begin(at)
     found = 0
     for number, steps in enumerate(histories(20 + part, HISTORIES // 3)):
-        for step, pick in (*FIRST, *steps):
+        for step, pick in (*FIRST, *steps, *LAST):
             await processes.take(step, pick)
         await processes.settled()
         assert await stored_pieces(database) == await expected_pieces(database)
