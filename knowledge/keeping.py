@@ -162,6 +162,29 @@ async def hand_over(
     return item
 
 
+async def credit(
+    uow: UnitOfWork, item_id: UUID | None, expected_version: int | None, *, source: str | None, licence: str | None
+) -> bool:
+    """Say whence an entry comes and under which licence, where that is said; whether that changed anything."""
+    item = await _kept(uow, item_id, expected_version)
+    said = {"source": source, "licence": licence}
+    change = {name: value for name, value in said.items() if value is not None and value != getattr(item, name)}
+    for name, value in change.items():
+        setattr(item, name, value)
+    if change:
+        touch(uow, item)
+        uow.note("knowledge.credited", item, change)
+        await uow.session.flush()
+    return bool(change)
+
+
+async def audience_of(uow: UnitOfWork, item_id: UUID) -> set[Audience]:
+    """Whom an entry is addressed to."""
+    mine = select(KnowledgeAudience).where(KnowledgeAudience.item_id == item_id)
+    rows = (await uow.session.execute(mine)).scalars()
+    return {Audience(row.role, row.territory_id, row.brand_id) for row in rows}
+
+
 # ---- proposals -------------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +28,7 @@ from knowledge import KnowledgeAudience, KnowledgeItem, KnowledgeState, Knowledg
 from knowledge.formats import ENDINGS, Audience, Defaults, Document, Found
 
 LABEL = Text("知识", "knowledge items")
+TOLD_LENGTH = 100_000
 FILES, OURS = "files", "sortie"
 """The origin of what names none, and of what an installation exported that was made there."""
 HERE = (KnowledgeItem.id, KnowledgeItem.external_source, KnowledgeItem.external_id)
@@ -188,12 +190,24 @@ async def _take(
             await knowledge.address(uow, made.id, None, audience)
         await knowledge.submit(uow, made.id, None)
         tally.new += 1
-    elif await _same(uow.session, item, document):
-        tally.unchanged += 1
-    else:
+        return
+    changed = await knowledge.credit(uow, item.id, None, source=document.source, licence=document.licence)
+    if changed:
+        findings.add(Text("来源或许可已更新", "source or licence brought up to date"), place)
+    if document.kind is not item.kind or document.language is not item.language:
+        words = Text("种类或语言与现有条目不同，保留现有", "another kind or language than the entry's, which stays")
+        findings.add(words, place)
+    if audience and set(audience) != await knowledge.audience_of(uow, item.id):
+        words = Text(
+            "受众与现有条目不同，保留现有", "another audience than the entry's, which stays until somebody changes it"
+        )
+        findings.add(words, place)
+    if not await _same(uow.session, item, document):
         await _revise(uow, item, document)
-        tally.different += 1
         findings.add(Text("内容有变，作为修订送审", "other content: handed in as revisions"), place)
+        changed = True
+    tally.different += changed
+    tally.unchanged += not changed
 
 
 async def _known(session: AsyncSession, document: Document) -> KnowledgeItem | None:
@@ -235,11 +249,20 @@ def _rejected(rejects: list[Found]) -> str:
     """What was not taken, as a table: the place and what stood there, with the reason."""
     rows = []
     for one in rejects:
-        told = orjson.dumps(one.told, default=str).decode() if one.told else ""
+        told = _told(one.told)
         field = ".".join(one.refused.path) if one.refused is not None else ""
         reason = one.refused.text if one.refused is not None else Text("", "")
         rows.append((Line(0, [one.place, field, told]), reason))
     return written(("place", "field", "told"), rows)
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    """What stood at a place, as far as it can be kept."""
+    try:
+        return orjson.dumps(dict(values), default=str, option=orjson.OPT_NON_STR_KEYS).decode() if values else ""
+    except (TypeError, ValueError, RecursionError):
+        shown = {str(name)[:100]: str(value)[:TOLD_LENGTH] for name, value in values.items() if isinstance(value, str)}
+        return json.dumps(shown)[:TOLD_LENGTH]
 
 
 # ---- going out -------------------------------------------------------------------------------------------------------
@@ -308,7 +331,8 @@ async def _documents(connection: AsyncConnection, actor: Actor, *, drafts: bool)
     item, version = KnowledgeItem.__table__, KnowledgeVersion.__table__
     seen = select(item).where(rows_visible(KnowledgeItem, actor), item.c.state != KnowledgeState.RETIRED)
     items = (await connection.execute(seen.order_by(item.c.id))).all()
-    numbers = {one.id: (one.draft_number or one.published_number) if drafts else one.published_number for one in items}
+    shown = [one for one in items if drafts or one.state is KnowledgeState.PUBLISHED]
+    numbers = {one.id: (one.draft_number if drafts else None) or one.published_number for one in shown}
     ids = [id for id, number in numbers.items() if number is not None]
     chosen = select(version).where(version.c.item_id.in_(ids), rows_visible(KnowledgeVersion, actor))
     versions = {row.item_id: row for row in await connection.execute(chosen) if row.number == numbers[row.item_id]}

@@ -30,6 +30,9 @@ def read_file(name: str, data: bytes, decode: Callable[[str, bytes], str], defau
             return BINARIES[ending](data, name, defaults)
     except Invalid as error:
         return [Found(name, refused=error)]
+    except (ValueError, OverflowError, RecursionError) as error:
+        words = Text(f"无法读取（{type(error).__name__}）", f"cannot be read ({type(error).__name__})")
+        return [Found(name, refused=Invalid(words))]
     known = " ".join(ENDINGS)
     return [
         Found(

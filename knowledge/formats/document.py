@@ -11,6 +11,9 @@ from knowledge.model import KnowledgeKind
 from knowledge.service import Content, Facets
 
 ID_LENGTH, WORDS_LENGTH = 300, 1_000
+EARLIEST, LATEST = 1970, 2200
+UNKEPT = re.compile("[\x00\ud800-\udfff]")
+"""What no database stores: NUL and half characters."""
 FACETS = tuple(Facets().lists())
 DATES = ("effective_from", "expires_at", "review_at")
 WORDS = ("origin", "source", "licence", "owner")
@@ -135,6 +138,9 @@ def read_document(told: Mapping[str, Any], place: str, defaults: Defaults) -> Fo
         return Found(place, _document(dict(defaults.values) | values, defaults), unused=unused)
     except Invalid as error:
         return Found(place, refused=error, unused=unused, told=values)
+    except (ValueError, OverflowError, RecursionError) as error:
+        words = Text(f"无法读取（{type(error).__name__}）", f"cannot be read ({type(error).__name__})")
+        return Found(place, refused=Invalid(words), unused=unused)
 
 
 def field_name(name: str) -> str:
@@ -178,10 +184,16 @@ def _words(values: Mapping[str, Any], name: str, *, whole: bool = False) -> str 
         return None
     if isinstance(value, (dict, list)):
         raise _wrong(name, "应为文本", "should be a text")
-    text = str(value)
+    text = _kept(name, str(value))
     if not whole and len(text) > (ID_LENGTH if name == "id" else WORDS_LENGTH):
         raise _wrong(name, "过长", "too long")
     return text if text.strip() else None
+
+
+def _kept(name: str, text: str) -> str:
+    if UNKEPT.search(text):
+        raise _wrong(name, "含有无法保存的字符", "holds characters that no text has")
+    return text
 
 
 def _list(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -190,7 +202,7 @@ def _list(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(part.strip() for part in re.split(r"[;；|、]", value) if part.strip()))
     if not isinstance(value, (list, tuple)) or any(isinstance(one, (dict, list)) for one in value):
         raise _wrong(name, "应为列表", "should be a list")
-    return tuple(str(one) for one in value if str(one).strip())
+    return tuple(_kept(name, str(one)) for one in value if str(one).strip())
 
 
 def _date(values: Mapping[str, Any], name: str) -> datetime | None:
@@ -203,6 +215,10 @@ def _date(values: Mapping[str, Any], name: str) -> datetime | None:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as error:
         raise _wrong(name, f"“{value}”不是日期（如 2026-03-02）", f"“{value}” is no date such as 2026-03-02") from error
+    if not EARLIEST <= found.year < LATEST:
+        raise _wrong(
+            name, f"“{value}”不在 {EARLIEST}–{LATEST} 年之间", f"“{value}” is not between {EARLIEST} and {LATEST}"
+        )
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
@@ -241,7 +257,11 @@ def _audience(value: Any) -> tuple[Audience, ...]:
     found = []
     for part in parts:
         named = part if isinstance(part, Mapping) else _pairs(str(part))
-        if not named or named.keys() - {"role", "territory", "brand"}:
+        if (
+            not named
+            or any(not isinstance(one, str | None) for one in named.values())
+            or named.keys() - {"role", "territory", "brand"}
+        ):
             raise _wrong(
                 "audience", f"“{part}”应写作 role=REP,territory=…", f"“{part}” should read role=REP,territory=…"
             )

@@ -2,7 +2,9 @@
 
 import io
 import re
+import zlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +12,13 @@ from domain.kernel import Invalid, Text
 from knowledge.formats.document import Defaults, Found, read_document
 
 MAX_PAGES = 500
+MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 LARGER = 1.15
 """How much larger than most of the text a heading is, at least."""
 LONGEST_HEADING, LEVELS = 120, 3
 _END = re.compile(r"[。！？!?.:：；;]\s*$")
+_STREAM = re.compile(rb"stream\r?\n")
+_TWICE = re.compile(rb"/(?:FlateDecode|Fl)\s*/(?:FlateDecode|Fl)\b")
 _HAN = re.compile("[\u3000-\u9fff\uff00-\uffef]")
 
 
@@ -49,6 +54,7 @@ def _lines(data: bytes, file: str) -> tuple[str, list[Line]]:
     from pdfminer.pdfdocument import PDFDocument, PDFEncryptionError, PDFPasswordIncorrect
     from pdfminer.pdfparser import PDFParser
 
+    _check_unpacked(data)
     try:
         document = PDFDocument(PDFParser(io.BytesIO(data)))
         title = _title(document.info)
@@ -68,6 +74,21 @@ def _lines(data: bytes, file: str) -> tuple[str, list[Line]]:
     if lines and lines[-1].page > MAX_PAGES:
         raise Invalid(Text(f"超过 {MAX_PAGES} 页，请拆分后导入", f"it has more than {MAX_PAGES} pages: split it"))
     return title, lines
+
+
+def _check_unpacked(data: bytes) -> None:
+    """Unpack every stream as far as the limit before anything is read.
+
+    Raises Invalid where they are too large together, or packed twice.
+    """
+    left, whole = MAX_UNPACKED_BYTES, memoryview(data)
+    if _TWICE.search(data):
+        raise Invalid(Text("内容被重复压缩，无法导入", "its content is packed twice"))
+    for start in _STREAM.finditer(data):
+        with suppress(zlib.error):
+            left -= len(zlib.decompressobj().decompress(whole[start.end() :], left + 1))
+        if left < 0:
+            raise Invalid(Text("解压后过大", "it would be too large unpacked"))
 
 
 def _title(info: list[Any]) -> str:

@@ -27,7 +27,7 @@ def read_markdown(text: str, file: str, defaults: Defaults) -> list[Found]:
     if found is not None:
         try:
             front = yaml.safe_load(found["front"])
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             line = getattr(getattr(error, "problem_mark", None), "line", 0) + 2
             zh, en = f"第 {line} 行：front matter 不是有效的 YAML", f"line {line}: the front matter is no valid YAML"
             return [Found(file, refused=Invalid(Text(zh, en), ("front matter",)))]

@@ -136,6 +136,21 @@ def test_plain_markdown_takes_its_title_from_its_first_heading_and_its_language_
         ("a.csv", "id,title,body,kind\n1,题,正文,FAQ,多\n", "", "有 5 格，表头有 4 格"),
         ("a.csv", "id,title,body,kind\n1,题,,FAQ\n", "body", "缺少正文"),
         ("a.exe", "x", "", "不支持的格式"),
+        ("a.md", "---\nkind: FAQ\nreview_at: 2026-13-45\n---\n# 题", "front matter", "YAML"),
+        ("a.md", "---\nkind: " + "[" * 3_000 + "\n---\n# 题", "front matter", "YAML"),
+        (
+            "a.jsonl",
+            '{"id": "1", "title": "题", "body": "正文", "kind": "FAQ", "review_at": "0001-01-01T00:00:00+08:00"}',
+            "review_at",
+            "1970",
+        ),
+        ("a.md", '---\nkind: FAQ\nlicence: "\\ud800"\n---\n# 题', "licence", "无法保存的字符"),
+        (
+            "a.jsonl",
+            '{"id": "1", "title": "题", "body": "正文", "kind": "FAQ", "audience": [{"territory": {"a": 1}}]}',
+            "audience",
+            "role=REP",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_field(name: str, text: str, field: str, says: str) -> None:

@@ -201,6 +201,20 @@ def test_a_file_that_cannot_be_read_is_told(name: str, make: Callable[[], bytes]
     assert found.place == name
 
 
+def test_a_pdf_that_unpacks_to_too_much_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "MAX_UNPACKED_BYTES", 100)
+    (found,) = read("炸弹.pdf", pdf_of_packed_pages())
+    assert "解压后过大" in found.refused.text.zh
+    (twice,) = read("两次.pdf", b"%PDF-1.4 /Filter [/FlateDecode /FlateDecode]")
+    assert "重复压缩" in twice.refused.text.zh
+
+
+def pdf_of_packed_pages() -> bytes:
+    import zlib
+
+    return b"%PDF-1.4\n1 0 obj\n<< /Filter /FlateDecode >>\nstream\n" + zlib.compress(b" " * 10_000) + b"\nendstream\n"
+
+
 def test_too_many_pages_and_cells_are_refused_before_they_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf, "MAX_PAGES", 1)
     (found,) = read("长.pdf", printed(page))

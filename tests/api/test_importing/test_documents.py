@@ -152,6 +152,39 @@ async def test_two_of_one_id_and_unknown_places_are_told_with_theirs(
         assert (await connection.execute(select(func.count()).select_from(KnowledgeAudience))).scalar_one() == 1
 
 
+async def test_a_file_that_breaks_its_reader_or_the_list_of_rejects_keeps_no_other_out(
+    database: Database, curators: dict[str, Any], tmp_path: Path
+) -> None:
+    assert curators
+    folder = tmp_path / "库"
+    folder.mkdir()
+    (folder / "好.md").write_text("# 好\n\n正文", encoding="utf-8")
+    (folder / "日期.md").write_text("---\nreview_at: 2026-13-45\n---\n# 题", encoding="utf-8")
+    (folder / "自指.md").write_text(
+        "---\nkind: &a [*a]\n1: {2: 3}\nowner: 18446744073709551999\n---\n# 题", encoding="utf-8"
+    )
+    (folder / "半字.md").write_text('---\nlicence: "\\ud800"\n---\n# 题', encoding="utf-8")
+    summary = await bring(database, folder)
+    assert (summary.tallies["knowledge"].new, summary.tallies["knowledge"].rejected) == (1, 3)
+    assert len(summary.reject_files) == 1
+
+
+async def test_another_licence_is_taken_and_another_audience_told(
+    database: Database, curators: dict[str, Any], tmp_path: Path
+) -> None:
+    assert curators
+    file = tmp_path / "a.md"
+    file.write_text("---\nlicence: MIT\naudience: role=REP\n---\n# 题\n\n正文", encoding="utf-8")
+    await bring(database, file)
+    file.write_text("---\nlicence: 专有\naudience: role=FINANCE\n---\n# 题\n\n正文", encoding="utf-8")
+    summary = await bring(database, file)
+    assert (summary.tallies["knowledge"].different, summary.tallies["knowledge"].unchanged) == (1, 0)
+    assert (await entries(database))["a"].licence == "专有"
+    assert {one.text.zh for one in summary.warnings} >= {"来源或许可已更新", "受众与现有条目不同，保留现有"}
+    again = await bring(database, file)
+    assert again.tallies["knowledge"].unchanged == 1
+
+
 def entry(number: int) -> Content:
     facets = Facets(concerns=("price_too_high",), industries=("医院", "门诊;体检"), regions=("华东",))
     body = f"## 客户怎么说\n\n第 {number} 条：“太贵”。\r\n\n---\n\n- a|b\n\n=1+1\n"
