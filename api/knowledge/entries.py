@@ -1,7 +1,7 @@
 """Knowledge entries and their versions in the schema, and the steps of their life."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
@@ -10,9 +10,11 @@ from sqlalchemy import ColumnElement, exists, select
 import knowledge
 from api.context import Info
 from api.knowledge import guarding
+from api.knowledge.question_runs import PublicationChange, broken_by, note_broken
 from api.mutations import UserError, changes, given, mutation, refusals, text
 from api.people import Brand, Territory, User
 from api.reads import (
+    SHAPES,
     STAMPS,
     Connection,
     Node,
@@ -24,6 +26,7 @@ from api.reads import (
     expect,
     holds,
     listing,
+    load_one,
     many,
     matching,
     names,
@@ -37,6 +40,9 @@ from api.reads import (
 from api.scalars import enum
 from domain.kernel import Language, Role, StaleVersion, rows_visible
 from knowledge import CURATING, Content, Facets, KnowledgeKind, KnowledgeState, LineChange, ReviewStep, difference
+
+if TYPE_CHECKING:
+    from api.knowledge.questions import RetrievalTest
 
 enum(
     KnowledgeKind,
@@ -302,6 +308,12 @@ class KnowledgeItemPayload:
         default_factory=list,
         description="Where somebody else was faster: from the text as it is now to the text that was not taken.",
     )
+    broken_tests: list[Annotated["RetrievalTest", strawberry.lazy("api.knowledge.questions")]] | None = (
+        strawberry.field(
+            default=None,
+            description="After publishing or withdrawing: the retrieval tests that passed before and fail since; null where that was not found out.",
+        )
+    )
     errors: list[UserError] = refusals()
 
 
@@ -315,6 +327,19 @@ async def step(info: Info, input: Any, operation: Any) -> KnowledgeItemPayload:
     async with info.context.open_uow() as uow:
         await operation(uow, id, input.expected_version, given(input.comment))
     return await payload(info, id)
+
+
+async def exchange(info: Info, input: Any, operation: Any, change: PublicationChange) -> KnowledgeItemPayload:
+    """Take a step that changes what may be found, and say which retrieval tests it breaks: to the caller and in the ledger."""
+    id = expect("KnowledgeItem", input.id, "id")
+    broken = await broken_by(info.context, id, change)
+    async with info.context.open_uow() as uow:
+        await operation(uow, id, input.expected_version, given(input.comment))
+        note_broken(uow, id, broken)
+    done = await payload(info, id)
+    tests = [await load_one(info.context, SHAPES["RetrievalTest"], one) for one in broken or ()]
+    done.broken_tests = None if broken is None else [test for test in tests if test is not None]
+    return done
 
 
 async def payload(info: Info, id: UUID) -> KnowledgeItemPayload:
@@ -384,9 +409,9 @@ class EntryMutations:
     @mutation("Publish what is in review; a second person does.", *CURATING)
     async def publish_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Publish it."""
-        return await step(info, input, knowledge.publish)
+        return await exchange(info, input, knowledge.publish, PublicationChange.PUBLISH)
 
     @mutation("Take an entry out of use.", *CURATING)
     async def retire_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Retire it."""
-        return await step(info, input, knowledge.retire)
+        return await exchange(info, input, knowledge.retire, PublicationChange.WITHDRAW)
