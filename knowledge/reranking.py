@@ -76,9 +76,9 @@ def _load(name: str) -> Any:
         raise OSError(f"there is no directory {path}")
     model = CrossEncoder(str(path) if local else name, device="cpu", local_files_only=local)
     # A tokeniser without a limit says 10^30, and a model fails on what is longer than it was trained for.
-    limit = model.max_length
+    limit = model.max_seq_length
     if limit is None or limit > LONGEST:
-        model.max_length = LONGEST
+        model.max_seq_length = LONGEST
     return model
 
 

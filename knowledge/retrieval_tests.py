@@ -43,7 +43,7 @@ CONDITIONS = {
 """The filter's fields and the columns that hold them."""
 WORDS = ("concern", "stage", "buying_role", "industry", "competitor")
 SAID = ("question", "language", "within", "asker_role", "territory_id", "brand_id", *CONDITIONS.values())
-FIELDS = frozenset({*CONDITIONS.values(), "territory", "brand", "last_run"})
+FIELDS = frozenset({*WORDS, "kind", "entry_language", "territory", "brand", "last_run", "expectations"})
 NOBODY = UUID(int=0)
 """The user as whom a test asks: one to whom nothing belongs."""
 
@@ -97,7 +97,7 @@ class RetrievalTestRun(Base):
     __tablename__ = "retrieval_test_runs"
     __unledgered__ = "what a search found; it is run again at any time"
     __stays__ = "it is about a test"
-    __access__ = Access(sights(WATCHING, Through("id", "RetrievalTest"), frozenset({"model_fingerprint"})))
+    __access__ = Access(sights(WATCHING, Through("id", "RetrievalTest"), frozenset({"model_fingerprint", "methods", "ranks"})))
 
     id: Mapped[UUID] = mapped_column(ForeignKey("retrieval_tests.id"), primary_key=True)
     at: Mapped[datetime]
@@ -202,9 +202,10 @@ async def _expect(uow: UnitOfWork, test: RetrievalTest, expected: Sequence[UUID]
             raise Invalid(Text(f"最多 {NAMED} 个条目", f"{NAMED} entries at most"), (path,))
         for item_id in dict.fromkeys(ids):
             await load(uow.session, uow.actor, KnowledgeItem, item_id, path=(path,))
-        rows = [{"id": uow.new_id(), "test_id": test.id, "item_id": id, "comes": comes} for id in dict.fromkeys(ids)]
-        if rows:
-            await insert_rows(uow, RetrievalExpectation, rows)
+        uow.session.add_all(
+            RetrievalExpectation(id=uow.new_id(), test_id=test.id, item_id=item_id, comes=comes)
+            for item_id in dict.fromkeys(ids)
+        )
 
 
 async def named_by(uow: UnitOfWork, ids: Sequence[UUID]) -> dict[UUID, dict[UUID, bool]]:

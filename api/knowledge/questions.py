@@ -64,7 +64,7 @@ class RetrievalRank:
     rank: int | None = strawberry.field(description="Its rank, from 1; null where it was not among the first 50.")
 
 
-def _ranks(ranks: Any, _language: Language) -> list[RetrievalRank]:
+def _ranks(_language: Language, ranks: Any) -> list[RetrievalRank]:
     return [
         RetrievalRank(item_id=strawberry.ID(global_id("KnowledgeItem", UUID(id))), rank=rank)
         for id, rank in (ranks or {}).items()

@@ -192,7 +192,7 @@ async def test_a_preview_says_what_a_publication_would_break_and_changes_nothing
     assert done["brokenTests"] == [{"question": lost["question"]}]
     assert {question: one["passed"] for question, one in (await runs(ask)).items()} == {kept["question"]: True, lost["question"]: False, gained["question"]: True}
     async with company.database.read() as connection:
-        noted = (await connection.execute(select(AuditEvent.body).where(AuditEvent.action == "knowledge.retrieval_tests_broken"))).scalars().all()
+        noted = (await connection.execute(select(AuditEvent.detail).where(AuditEvent.action == "knowledge.retrieval_tests_broken"))).scalars().all()
     assert [lost["id"][4:] in str(one) for one in noted] == [True]
 
 
