@@ -97,7 +97,9 @@ class RetrievalTestRun(Base):
     __tablename__ = "retrieval_test_runs"
     __unledgered__ = "what a search found; it is run again at any time"
     __stays__ = "it is about a test"
-    __access__ = Access(sights(WATCHING, Through("id", "RetrievalTest"), frozenset({"model_fingerprint", "methods", "ranks"})))
+    __access__ = Access(
+        sights(WATCHING, Through("id", "RetrievalTest"), frozenset({"model_fingerprint", "methods", "ranks"}))
+    )
 
     id: Mapped[UUID] = mapped_column(ForeignKey("retrieval_tests.id"), primary_key=True)
     at: Mapped[datetime]

@@ -2,6 +2,7 @@
 
 import string
 from pathlib import Path
+from typing import Any
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -16,7 +17,7 @@ def _tokeniser(folder: Path, texts: str) -> object:
     return BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=64)
 
 
-def _config(words: int, **more: object) -> object:
+def _config(words: int, **more: Any) -> object:
     from transformers import BertConfig
 
     return BertConfig(

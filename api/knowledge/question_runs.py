@@ -12,7 +12,6 @@ from api.context import Context
 from domain.kernel import SYSTEM, Actor, ActorKind, Database, Reach, Ref, SalesError, Text, Unavailable, UnitOfWork
 from domain.people import Territory, with_descendants
 from knowledge import Library
-from knowledge.embedding import ModelIdentity
 from knowledge.retrieval_tests import (
     NOBODY,
     Outcome,
@@ -75,18 +74,21 @@ async def run_tests(
         return []
     status = await library.status()
     outcomes = await run(library, questions, progress)
-    model = library.serving_embedder
-    fingerprint = None if model is None else ModelIdentity.of(model).fingerprint
     async with database.open_uow(SYSTEM) as uow:
-        await keep_outcomes(uow, outcomes, status.publication, fingerprint)
+        await keep_outcomes(uow, outcomes, status.publication, _fingerprint(library))
     return outcomes
+
+
+def _fingerprint(library: Library) -> str | None:
+    model = library.serving_embedder
+    return None if model is None else model.fingerprint
 
 
 async def run_outdated(database: Database, library: Library) -> int:
     """Run all tests where one was not run since it or the published knowledge changed; how many ran."""
-    publication = (await library.status()).publication
-    ran, test = RetrievalTestRun, RetrievalTest
-    fresh = exists().where(ran.id == test.id, ran.test_version == test.version, ran.publication == publication)
+    status, ran, test = await library.status(), RetrievalTestRun, RetrievalTest
+    same = (ran.id == test.id) & (ran.test_version == test.version) & (ran.publication == status.publication)
+    fresh = exists().where(same, ran.model_fingerprint.is_not_distinct_from(_fingerprint(library)))
     async with database.read(SYSTEM) as connection:
         outdated = (await connection.execute(select(test.id).where(~fresh).limit(1))).first()
     return 0 if outdated is None else len(await run_tests(database, library))

@@ -78,7 +78,12 @@ async def publication(company: Company) -> tuple[Any, ...]:
 async def test_a_test_is_saved_once_revised_and_deleted(company: Company, ask: Ask) -> None:
     price, delivery = await published(ask), await published(ask, title=DELIVERY, body=DELIVERY_BODY)
     first = await saved(ask, "客户嫌采购价太高", price, key="甲", concern="price_too_high", kind="OBJECTION_RESPONSE")
-    assert (first["within"], first["askerRole"], first["concern"], first["lastRun"]) == (5, "REP", "price_too_high", None)
+    assert (first["within"], first["askerRole"], first["concern"], first["lastRun"]) == (
+        5,
+        "REP",
+        "price_too_high",
+        None,
+    )
     assert first["expectations"] == [{"item": {"title": "医院说价格太高"}, "comes": True}]
     again = await saved(ask, "客户嫌采购价太高", price, key="甲", concern="price_too_high", kind="OBJECTION_RESPONSE")
     assert again["id"] == first["id"]
@@ -86,8 +91,16 @@ async def test_a_test_is_saved_once_revised_and_deleted(company: Company, ask: A
         "id": first["id"], "expectedVersion": first["version"], "question": "采购说太贵", "within": 2, "concern": None, "unwanted": [delivery["id"]],
     }  # fmt: skip
     revised = kept_test(await ask(REVISE, "LEGAL", input=change))
-    assert (revised["question"], revised["within"], revised["concern"], revised["kind"]) == ("采购说太贵", 2, None, "OBJECTION_RESPONSE")
-    assert {one["item"]["title"]: one["comes"] for one in revised["expectations"]} == {"医院说价格太高": True, DELIVERY: False}
+    assert (revised["question"], revised["within"], revised["concern"], revised["kind"]) == (
+        "采购说太贵",
+        2,
+        None,
+        "OBJECTION_RESPONSE",
+    )
+    assert {one["item"]["title"]: one["comes"] for one in revised["expectations"]} == {
+        "医院说价格太高": True,
+        DELIVERY: False,
+    }
     stale = await ask(REVISE, "CURATOR", input=change)
     assert stale.data["step"]["errors"][0]["code"] == "STALE_VERSION"
     await runs(ask)
@@ -96,11 +109,15 @@ async def test_a_test_is_saved_once_revised_and_deleted(company: Company, ask: A
     assert (await ask(DELETE, "CURATOR", input=gone)).data["step"] == {"testId": first["id"], "errors": []}
     assert (await ask(LIST, "CURATOR")).data["retrievalTests"]["totalCount"] == 0
     async with company.database.read() as connection:
-        told = (await connection.execute(select(AuditEvent.action).where(AuditEvent.action.like("%retrieval_test%")))).scalars().all()
+        told = (
+            (await connection.execute(select(AuditEvent.action).where(AuditEvent.action.like("%retrieval_test%"))))
+            .scalars()
+            .all()
+        )
     assert sorted(told) == [f"knowledge.retrieval_test_{step}" for step in ("deleted", "revised", "saved")]
 
 
-BAD = (
+BAD: tuple[tuple[dict[str, Any], str, list[str]], ...] = (
     ({"question": "　"}, "INVALID", ["question"]), ({"question": "长" * 2001}, "INVALID", ["question"]), ({"within": 0}, "INVALID", ["within"]),
     ({"within": 51}, "INVALID", ["within"]), ({"expected": []}, "INVALID", ["expected"]), ({"expected": ["kno_0"]}, "NOT_FOUND", ["expected"]),
     ({"expected": ["kno_" + "0" * 32]}, "NOT_FOUND", ["expected"]), ({"concern": " "}, "INVALID", ["concern"]),
@@ -147,13 +164,19 @@ async def test_a_run_says_what_came_and_is_kept(company: Company, ask: Ask) -> N
     assert (rank["item"], rank["comes"], rank["rank"]) == ({"title": "医院说价格太高"}, True, 1)
     assert (rank["score"], [line["method"] for line in rank["explanation"]]) == (1.0, ["bm25"])
     assert (failed["passed"], [hit["item"]["title"] for hit in failed["found"]]) == (False, [DELIVERY])
-    assert {one["item"]["title"]: (one["comes"], one["rank"]) for one in failed["ranks"]} == {"医院说价格太高": (True, None), DELIVERY: (False, 1)}
+    assert {one["item"]["title"]: (one["comes"], one["rank"]) for one in failed["ranks"]} == {
+        "医院说价格太高": (True, None),
+        DELIVERY: (False, 1),
+    }
     failing = (await ask(LIST, "CURATOR", filter={"passed": False})).data["retrievalTests"]
     [node] = [edge["node"] for edge in failing["edges"]]
     assert (node["question"], node["lastRun"]["passed"], node["lastRun"]["publication"]) == (bad["question"], False, 2)
     assert node["lastRun"]["methods"] == ["bm25"]
     assert {one["itemId"]: one["rank"] for one in node["lastRun"]["ranks"]} == {price["id"]: None, delivery["id"]: 1}
-    assert [edge["node"]["id"] for edge in (await ask(LIST, "CURATOR", filter={"passed": True})).data["retrievalTests"]["edges"]] == [good["id"]]
+    assert [
+        edge["node"]["id"]
+        for edge in (await ask(LIST, "CURATOR", filter={"passed": True})).data["retrievalTests"]["edges"]
+    ] == [good["id"]]
     await runs(ask, good)
     assert (await ask(LIST, "CURATOR", filter={"passed": False})).data["retrievalTests"]["totalCount"] == 1
 
@@ -162,13 +185,21 @@ async def test_a_test_is_asked_as_its_asker_sees(company: Company, ask: Ask) -> 
     price = await published(ask)
     territories = (await ask("{ territories { edges { node { id key } } } }", "CURATOR")).data
     ids = {edge["node"]["key"]: edge["node"]["id"] for edge in territories["territories"]["edges"]}
-    given = {"id": price["id"], "expectedVersion": price["version"], "audience": [{"territoryId": ids["east-china"], "role": "REP"}]}
+    given = {
+        "id": price["id"],
+        "expectedVersion": price["version"],
+        "audience": [{"territoryId": ids["east-china"], "role": "REP"}],
+    }
     assert (await ask(ADDRESS, "CURATOR", input=given)).data["step"]["errors"] == []
     east = await saved(ask, "采购价太高", price, key="east", territoryId=ids["east-china"])
     south = await saved(ask, "采购价高", price, key="south", territoryId=ids["south-china"])
     finance = await saved(ask, "价太高", price, key="finance", askerRole="FINANCE")
     found = await runs(ask)
-    assert {question: one["passed"] for question, one in found.items()} == {east["question"]: True, south["question"]: False, finance["question"]: False}
+    assert {question: one["passed"] for question, one in found.items()} == {
+        east["question"]: True,
+        south["question"]: False,
+        finance["question"]: False,
+    }
     assert east["territory"] == {"key": "east-china"}
 
 
@@ -183,16 +214,46 @@ async def test_a_preview_says_what_a_publication_would_break_and_changes_nothing
     shown = await previewed(ask, draft)
     assert (shown["tests"], shown["failingBefore"], shown["failingAfter"], shown["methods"]) == (3, 1, 1, ["bm25"])
     rank = {"item": {"title": DELIVERY}, "comes": True}
-    assert shown["newlyFailing"] == [{"test": {"question": lost["question"]}, "passes": True, "wouldPass": False, "ranks": [rank | {"before": 1, "after": None}]}]
-    assert shown["newlyPassing"] == [{"test": {"question": gained["question"]}, "passes": False, "wouldPass": True, "ranks": [rank | {"before": None, "after": 1}]}]
+    assert shown["newlyFailing"] == [
+        {
+            "test": {"question": lost["question"]},
+            "passes": True,
+            "wouldPass": False,
+            "ranks": [rank | {"before": 1, "after": None}],
+        }
+    ]
+    assert shown["newlyPassing"] == [
+        {
+            "test": {"question": gained["question"]},
+            "passes": False,
+            "wouldPass": True,
+            "ranks": [rank | {"before": None, "after": 1}],
+        }
+    ]
     assert shown["moved"] == []
     assert await publication(company) == before
-    assert {question: one["passed"] for question, one in (await runs(ask)).items()} == {kept["question"]: True, lost["question"]: True, gained["question"]: False}
+    assert {question: one["passed"] for question, one in (await runs(ask)).items()} == {
+        kept["question"]: True,
+        lost["question"]: True,
+        gained["question"]: False,
+    }
     done = await decide(ask, "publishKnowledgeItem", "KnowledgeItemActionInput", draft)
     assert done["brokenTests"] == [{"question": lost["question"]}]
-    assert {question: one["passed"] for question, one in (await runs(ask)).items()} == {kept["question"]: True, lost["question"]: False, gained["question"]: True}
+    assert {question: one["passed"] for question, one in (await runs(ask)).items()} == {
+        kept["question"]: True,
+        lost["question"]: False,
+        gained["question"]: True,
+    }
     async with company.database.read() as connection:
-        noted = (await connection.execute(select(AuditEvent.detail).where(AuditEvent.action == "knowledge.retrieval_tests_broken"))).scalars().all()
+        noted = (
+            (
+                await connection.execute(
+                    select(AuditEvent.detail).where(AuditEvent.action == "knowledge.retrieval_tests_broken")
+                )
+            )
+            .scalars()
+            .all()
+        )
     assert [lost["id"][4:] in str(one) for one in noted] == [True]
 
 
@@ -215,7 +276,10 @@ async def test_an_entry_that_was_never_out_is_previewed_for_those_who_would_see_
     assert (await ask(PREVIEW, "CURATOR", itemId="kno_" + "0" * 32)).codes == ["NOT_FOUND"]
 
 
-@pytest.mark.parametrize(("step", "kind"), [("suspendKnowledgeItem", "KnowledgeItemWordsInput"), ("retireKnowledgeItem", "KnowledgeItemActionInput")])
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [("suspendKnowledgeItem", "KnowledgeItemWordsInput"), ("retireKnowledgeItem", "KnowledgeItemActionInput")],
+)
 async def test_withdrawing_says_what_it_breaks(company: Company, ask: Ask, step: str, kind: str) -> None:
     price = await published(ask)
     other = await published(ask, title="采购价的另一种说法", body="采购价要和三年的维护一起算。")

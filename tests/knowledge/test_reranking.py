@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge.embedding import Floats
+from domain.kernel import Unavailable
+from knowledge.embedding import Floats, HashingEmbedder
+from knowledge.evaluation import RERANKED, JudgedSet, Question, evaluate
 from knowledge.fusion import FusedHit, MethodScore
 from knowledge.reranking import (
     LOADING,
@@ -63,7 +65,8 @@ def test_those_that_were_read_come_in_their_order_and_scores_add_up(fused: list[
     for one in told:
         assert 0 <= one.score <= 1 + 1e-6
         line = one.explanation[-1]
-        assert (line.method, line.weight, line.score) == (RERANK, WEIGHT, pytest.approx(said[one.passage_id - 1]))
+        assert (line.method, line.weight) == (RERANK, WEIGHT)
+        assert line.score == pytest.approx(float(said[one.passage_id - 1]))
         share = (line.score - low) / (high - low) if high > low else 1.0
         before = hits[one.passage_id - 1]
         assert one.score == pytest.approx(WEIGHT * share + (1 - WEIGHT) * before.score, abs=1e-5)
@@ -95,7 +98,12 @@ async def test_a_search_shows_the_reranker_and_goes_by_it(shelf: Shelf) -> None:
     line = found.hits[0].explanation[-1]
     assert (line.method, line.rank, line.weight) == (RERANK, 1, WEIGHT)
     assert any(seen.startswith(DELIVERY) for seen in reranker.seen)
-    assert [one.title for one in await shelf.find(QUERY, must_match_concern=True, concerns=("delivery_time",), competitors=("yuanbai",))] == [DELIVERY]
+    assert [
+        one.title
+        for one in await shelf.find(
+            QUERY, must_match_concern=True, concerns=("delivery_time",), competitors=("yuanbai",)
+        )
+    ] == [DELIVERY]
     shelf.library.rerank_by(None)
     assert (await shelf.search(QUERY)).methods == ("bm25",)
 
@@ -113,9 +121,12 @@ async def test_a_slow_reranker_leaves_the_fused_order_and_it_is_said(shelf: Shel
 
 
 @pytest.mark.parametrize(
-    ("reranking", "why"), [(Reranking(Broken()), UNUSABLE), (Reranking(None), LOADING), (Reranking(None, UNUSABLE), UNUSABLE)]
+    ("reranking", "why"),
+    [(Reranking(Broken()), UNUSABLE), (Reranking(None), LOADING), (Reranking(None, UNUSABLE), UNUSABLE)],
 )
-async def test_without_a_reranker_that_works_the_fused_order_stands(shelf: Shelf, reranking: Reranking, why: object) -> None:
+async def test_without_a_reranker_that_works_the_fused_order_stands(
+    shelf: Shelf, reranking: Reranking, why: object
+) -> None:
     before = await shelf.search(QUERY)
     shelf.library.rerank_by(reranking)
     found = await shelf.search(QUERY)
@@ -156,3 +167,23 @@ def test_a_classifier_of_several_outputs_is_no_reranker(tmp_path: Path) -> None:
     BertForSequenceClassification(config).save_pretrained(folder)
     with pytest.raises(RerankerUnusableError, match="3 outputs"):
         CrossEncoderReranker(str(folder))
+
+
+DOCUMENTS = {
+    "短": "价格太高怎么答",
+    "长": "价格太高时先认同，再把五年总成本摆出来，采购价只占三成。",
+    "别": "按周给出排产计划。",
+}
+
+
+async def test_an_evaluation_measures_the_reranker_besides() -> None:
+    judged = JudgedSet(DOCUMENTS, [Question("1", "价格太高怎么答先认同", {"短": 1.0})])
+    plain = await evaluate(judged, [HashingEmbedder()])
+    assert RERANKED not in plain.ndcg
+    assert set(plain.latency_ms) == {"without_embedding", "with_embedding"}
+    both = await evaluate(judged, [HashingEmbedder()], reranking=Reranking(Shortest()))
+    assert {name: both.ndcg[name] for name in plain.ndcg} == plain.ndcg
+    assert both.mrr[RERANKED] == 1.0
+    assert both.latency_ms["with_reranking"]["p50"] >= both.latency_ms["with_embedding"]["p50"]
+    with pytest.raises(Unavailable):
+        await evaluate(judged, [HashingEmbedder()], reranking=Reranking(Broken()))
