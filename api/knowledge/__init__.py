@@ -9,6 +9,7 @@ from api.knowledge.effects import EffectQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.index import IndexQueries
 from api.knowledge.media import MediaQueries
+from api.knowledge.publication import PublicationQueries
 from api.knowledge.questions import QuestionMutations, QuestionQueries
 from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
@@ -31,6 +32,7 @@ class KnowledgeQueries(
     BoardFigures,
     BoardLists,
     QuestionQueries,
+    PublicationQueries,
 ):
     """The roots of this room."""
 

@@ -1,5 +1,6 @@
 """Knowledge entries and their versions in the schema, and the steps of their life."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -8,7 +9,7 @@ import strawberry
 from sqlalchemy import ColumnElement, exists, select
 
 import knowledge
-from api.context import Info
+from api.context import Context, Info
 from api.knowledge import guarding
 from api.knowledge.question_runs import PublicationChange, broken_by, note_broken
 from api.mutations import UserError, changes, given, mutation, refusals, text
@@ -88,6 +89,7 @@ enum(
     RETIRED="Taken out of use for good.",
 )
 TITLE_LENGTH, BODY_LENGTH = 300, 200_000
+BrokenTests = list[Annotated["RetrievalTest", strawberry.lazy("api.knowledge.questions")]] | None
 
 
 @node(
@@ -308,11 +310,9 @@ class KnowledgeItemPayload:
         default_factory=list,
         description="Where somebody else was faster: from the text as it is now to the text that was not taken.",
     )
-    broken_tests: list[Annotated["RetrievalTest", strawberry.lazy("api.knowledge.questions")]] | None = (
-        strawberry.field(
-            default=None,
-            description="After publishing or withdrawing: the retrieval tests that passed before and fail since; null where that was not found out.",
-        )
+    broken_tests: BrokenTests = strawberry.field(
+        default=None,
+        description="After publishing or withdrawing: the retrieval tests that passed before and fail since; null where that was not found out.",
     )
     errors: list[UserError] = refusals()
 
@@ -337,9 +337,16 @@ async def exchange(info: Info, input: Any, operation: Any, change: PublicationCh
         await operation(uow, id, input.expected_version, given(input.comment))
         note_broken(uow, id, broken)
     done = await payload(info, id)
-    tests = [await load_one(info.context, SHAPES["RetrievalTest"], one) for one in broken or ()]
-    done.broken_tests = None if broken is None else [test for test in tests if test is not None]
+    done.broken_tests = await shown_tests(info.context, broken)
     return done
+
+
+async def shown_tests(context: Context, ids: Sequence[UUID] | None) -> Any:
+    """Retrieval tests as the reader sees them; None for None."""
+    if ids is None:
+        return None
+    found = [await load_one(context, SHAPES["RetrievalTest"], id) for id in ids]
+    return [test for test in found if test is not None]
 
 
 async def payload(info: Info, id: UUID) -> KnowledgeItemPayload:

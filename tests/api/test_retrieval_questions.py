@@ -9,7 +9,8 @@ from domain.kernel import Language
 from domain.ledger import AuditEvent
 from knowledge import Publication
 from tests.api.conftest import Answer, Ask, Company
-from tests.api.test_knowledge import act, item_of, published
+from tests.api.test_content_board import searched
+from tests.api.test_knowledge import DRAFT, act, entry, item_of, published
 
 TEST = "id version question within askerRole territory { key } kind entryLanguage concern expectations { item { title } comes } lastRun { passed publication methods ranks { itemId rank } }"
 SAVE = f"mutation($input: SaveRetrievalTestInput!) {{ step: saveRetrievalTest(input: $input) {{ test {{ {TEST} }} errors {{ path code message }} }} }}"
@@ -25,7 +26,8 @@ PREVIEW = f"""query($itemId: ID!, $change: PublicationChange! = PUBLISH) {{ publ
 REVISE_ITEM = "mutation($input: ReviseKnowledgeItemInput!) { step: reviseKnowledgeItem(input: $input) { item { id version state draft { title } } errors { path code message } } }"
 ADDRESS = "mutation($input: AddressKnowledgeItemInput!) { step: addressKnowledgeItem(input: $input) { item { id version } errors { code message } } }"
 DECIDE = """mutation($input: %s!) { step: %s(input: $input) { item { id version state } brokenTests { question } errors { path code message } } }"""
-PRICE, DELIVERY = "价格太高怎么答", "交期怎么保证"
+GAPS = "{ knowledgeGaps { gaps { examples tests } } }"
+DELIVERY = "交期怎么保证"
 DELIVERY_BODY = "按周给出排产计划，晚一天赔一天。"
 
 
@@ -258,8 +260,6 @@ async def test_a_preview_says_what_a_publication_would_break_and_changes_nothing
 
 
 async def test_an_entry_that_was_never_out_is_previewed_for_those_who_would_see_it(company: Company, ask: Ask) -> None:
-    from tests.api.test_knowledge import DRAFT, entry
-
     price = await published(ask)
     drafted = item_of(await ask(DRAFT, "CURATOR", input=entry(title=DELIVERY, body=DELIVERY_BODY)))
     drafted = item_of(await act(ask, "CURATOR", "submit", drafted))
@@ -297,3 +297,14 @@ async def test_without_tests_nothing_is_broken(company: Company, ask: Ask) -> No
     price = await published(ask)
     assert (await previewed(ask, price, "WITHDRAW"))["tests"] == 0
     assert (await decide(ask, "retireKnowledgeItem", "KnowledgeItemActionInput", price))["brokenTests"] == []
+
+
+async def test_a_gap_becomes_a_test(company: Company, ask: Ask) -> None:
+    words = "能不能分期付款三年"
+    await searched(company, words, "lei", 3)
+    price = await published(ask)
+    [gap] = (await ask(GAPS, "CURATOR")).data["knowledgeGaps"]["gaps"]
+    assert (gap["examples"], gap["tests"]) == ([words], 0)
+    await saved(ask, gap["examples"][0], price)
+    [gap] = (await ask(GAPS, "min")).data["knowledgeGaps"]["gaps"]
+    assert gap["tests"] == 1
