@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     model: str | None = None
     embedding_model: str | None = None
     embedding_directory: Path | None = None
+    reranker: str | None = None
+    reranker_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     heads: Path | None = None
     ledger_key_file: Path | None = None
     token_key_file: Path | None = None

@@ -44,6 +44,7 @@ from knowledge.model import (
 )
 from knowledge.retirement import RetirementProposal
 from knowledge.retrieval import Filter, Found, Hit, SearchResult, Situation, Wanted
+from knowledge.retrieval_tests import RetrievalExpectation, RetrievalTest, RetrievalTestRun
 from knowledge.roi import Computation, Computed, Given, Source, Taken, Told, compute
 from knowledge.roi_model import Input as RoiInput
 from knowledge.roi_model import Model as RoiModel
@@ -109,6 +110,9 @@ __all__ = [
     "Publication",
     "RetirementProposal",
     "Retrieval",
+    "RetrievalExpectation",
+    "RetrievalTest",
+    "RetrievalTestRun",
     "ReviewStep",
     "RoiInput",
     "RoiModel",

@@ -13,15 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from domain.kernel import Invalid, Text
+from domain.kernel import Invalid, Text, Unavailable
 from knowledge.embedding import Embedder, Floats
 from knowledge.fusion import CANDIDATE_LIMIT, Ranking, fuse
 from knowledge.in_process import FaissVectors
 from knowledge.index import AllowedPassages, VectorIndex
 from knowledge.lexical import LexicalIndex
+from knowledge.reranking import Reranking
 from knowledge.text import Script, pieces, query_tokens, script_of, tokenise
 
 METHODS: Final = ("lexical", "dense", "hybrid")
+RERANKED: Final = "reranked"
+"""The method that is measured besides where there is a reranker."""
 DEPTH: Final = 10
 WARM_QUERIES: Final = 20
 """Questions asked before time is taken."""
@@ -52,11 +55,15 @@ class JudgedSet:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What each method found for a question: document ids, best first; and CPU milliseconds, without and with embedding."""
+    """What each method found for a question: document ids, best first; and CPU milliseconds, without and with embedding.
+
+    Where there is a reranker, its milliseconds are those of a search with embedding and with it.
+    """
 
     rankings: Mapping[str, Sequence[str]]
     without_embedding_ms: float
     with_embedding_ms: float
+    with_reranking_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +202,13 @@ def _wrong(place: str, zh: str, en: str) -> Invalid:
 class Searched:
     """A temporary index of a set's documents, cut into passages as entries are; a document stands where its best passage does."""
 
-    def __init__(self, documents: Mapping[str, str], embedder: Embedder) -> None:
+    def __init__(self, documents: Mapping[str, str], embedder: Embedder, reranking: Reranking | None = None) -> None:
         cut = [(id, piece) for id, text in documents.items() for piece in pieces(text)]
         self._owners = [id for id, _ in cut]
         self.passages = [piece for _, piece in cut]
         self._scripts: list[Script] = [script_of(piece) for piece in self.passages]
         self._embedder = embedder
+        self._reranking = reranking
         numbers = range(len(cut))
         self._allowed = AllowedPassages(numbers)
         self._lexical = LexicalIndex()
@@ -224,7 +232,14 @@ class Searched:
         best = [self._owners[hit.passage_id] for hit in hits[:DEPTH]]
         ended = time.process_time()
         rankings = {"lexical": self._ranked(words), "dense": self._ranked(meaning), "hybrid": best}
-        return Found(rankings, 1000 * (ended - encoded), 1000 * (ended - began))
+        without, embedded = 1000 * (ended - encoded), 1000 * (ended - began)
+        if self._reranking is None:
+            return Found(rankings, without, embedded)
+        order = await self._reranking.apply(query, hits, lambda hit: self.passages[hit.passage_id])
+        if order.degraded is not None:
+            raise Unavailable(order.degraded)
+        rankings[RERANKED] = [self._owners[hit.passage_id] for hit in order.hits[:DEPTH]]
+        return Found(rankings, without, embedded, 1000 * (time.process_time() - began))
 
     def _ranked(self, ranking: Ranking) -> list[str]:
         return self._documents(ranking.ids.tolist())
@@ -255,13 +270,16 @@ def encode(embedders: Sequence[Embedder], passages: Sequence[str], progress: Pro
 
 
 async def evaluate(
-    judged: JudgedSet, embedders: Sequence[Embedder], progress: Callable[[str, int, int], None] | None = None
+    judged: JudgedSet,
+    embedders: Sequence[Embedder],
+    progress: Callable[[str, int, int], None] | None = None,
+    reranking: Reranking | None = None,
 ) -> Scores:
     """The figures of a set. Several embedders of one model share the work of encoding; the first one takes the questions.
 
-    nDCG takes a grade as its gain, as trec_eval does, and divides by the best order of all judged documents.
+    With a reranker its order is measured besides, as RERANKED. nDCG takes a grade as its gain, as trec_eval does, and divides by the best order of all judged documents.
     """
-    searched = Searched(judged.documents, embedders[0])
+    searched = Searched(judged.documents, embedders[0], reranking)
 
     def told(step: str) -> Progress:
         return lambda done, total: None if progress is None else progress(step, done, total)
@@ -279,17 +297,20 @@ async def evaluate(
 
 def _scores(questions: Sequence[Question], found: Sequence[Found]) -> Scores:
     pairs = list(zip(questions, found, strict=True))
+    methods = tuple(found[0].rankings)
 
     def mean(score: Callable[[Sequence[str], Judgements], float]) -> dict[str, float]:
         return {
             name: float(np.mean([score(one.rankings[name], question.relevant) for question, one in pairs]))
-            for name in METHODS
+            for name in methods
         }
 
     times = {
         "without_embedding": [one.without_embedding_ms for one in found],
         "with_embedding": [one.with_embedding_ms for one in found],
     }
+    if reranked := [one.with_reranking_ms for one in found if one.with_reranking_ms is not None]:
+        times["with_reranking"] = reranked
     return Scores(
         ndcg=mean(ndcg),
         mrr=mean(reciprocal_rank),
@@ -298,7 +319,7 @@ def _scores(questions: Sequence[Question], found: Sequence[Found]) -> Scores:
             name: {"p50": float(np.percentile(all_, 50)), "p99": float(np.percentile(all_, 99))}
             for name, all_ in times.items()
         },
-        each={question.id: {name: ndcg(one.rankings[name], question.relevant) for name in METHODS} for question, one in pairs},
+        each={question.id: {name: ndcg(one.rankings[name], question.relevant) for name in methods} for question, one in pairs},
     )  # fmt: skip
 
 

@@ -99,6 +99,12 @@ class LexicalIndex:
             ids, found = np.concatenate([ids, delta_ids]), np.concatenate([found, delta_scores])
         return Ranking.best(ids, found, limit)
 
+    def copied(self) -> "LexicalIndex":
+        """An index that begins with what is in this one; what is done to either is not done to the other."""
+        copy = LexicalIndex(always_merged=self._always_merged)
+        copy._state = self._state
+        return copy
+
     def to_bytes(self) -> bytes:
         """The tokens of each passage as word numbers, merged first; statistics are computed again on reading."""
         self.merge()

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -23,6 +23,7 @@ from knowledge.in_process import InProcess
 from knowledge.index import AllowedPassages, IndexUnusableError
 from knowledge.lexical import LexicalIndex
 from knowledge.packaged_model import Progress
+from knowledge.reranking import Reranked, Reranking, joined, reranked
 from knowledge.retrieval import (
     Entry,
     Filter,
@@ -91,6 +92,23 @@ class IndexStatus:
     rejected: Rejection | None
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a library searches at one moment."""
+
+    stock: Stock
+    lexical: LexicalIndex
+    dense: Dense | None
+    embedder: Embedder | None
+    lacking: int
+    prior: Mapping[UUID, float]
+    reranking: Reranking | None
+
+    def having(self, stock: Stock, lexical: LexicalIndex, dense: Dense | None) -> "Serving":
+        """The same with another stock and its indexes."""
+        return replace(self, stock=stock, lexical=lexical, dense=dense)
+
+
 class Library:
     """The published knowledge, ready to be searched; BM25 serves until every passage has its vector."""
 
@@ -108,6 +126,7 @@ class Library:
         self._dense: Dense | None = None
         self._lacking, self._counted = 0, (-1, 0.0)
         self._prior: Mapping[UUID, float] = {}
+        self._reranking: Reranking | None = None
         self._building: Building | None = None
         self._mended: Rejection | None = None
         self._allowed: OrderedDict[Hashable, AllowedPassages] = OrderedDict()
@@ -231,6 +250,10 @@ class Library:
         """Let the track record of entries, each from -1 to 1, count in rankings from now on; none counts where it is empty."""
         self._prior = prior
 
+    def rerank_by(self, reranking: Reranking | None) -> None:
+        """Have the first hits of every search ordered anew from now on, or no longer."""
+        self._reranking = reranking
+
     # ---- its state ---------------------------------------------------------------------------------------------------
 
     @property
@@ -255,6 +278,12 @@ class Library:
         """Who searches the vectors: faiss in this process, or pgvector in the database; None before that is known."""
         return None if self._home is None else self._home.engine
 
+    async def serving(self) -> Serving:
+        """What it searches now."""
+        stock = await self.refresh()
+        lexical = LexicalIndex() if self._lexical is None else self._lexical.copied()
+        return Serving(stock, lexical, self._dense, self._embedder, self._lacking, self._prior, self._reranking)
+
     async def status(self) -> IndexStatus:
         """How it stands now."""
         stock, dense = await self.refresh(), self._dense
@@ -273,14 +302,15 @@ class Library:
         """The entries nearest to a query that the actor sees, are in date and pass the filter, each with its best passage."""
         dense, vectors = await self._query_vectors([query])
 
-        async def look(stock: Stock) -> tuple[list[Hit], tuple[str, ...]]:
+        async def look(stock: Stock) -> tuple[list[Hit], tuple[str, ...], Reranked]:
             allowed = await self._allowed_for(stock, actor, wanted, passes(wanted))
             found, methods = await self._hybrid(stock, query, vectors.get(query), dense, allowed)
-            return folded(stock, found, limit, self._prior), methods
+            order = await reranked(self._reranking, query, found, stock)
+            return folded(stock, order.hits, limit, self._prior), methods, order
 
-        hits, methods = await self._level(look)
+        hits, methods, order = await self._level(look)
         await self._count_lacking()
-        return SearchResult(tuple(hits), methods, self._degraded())
+        return SearchResult(tuple(hits), methods + order.methods, joined(self._degraded(), order.degraded))
 
     async def find(self, actor: Actor, wants: Mapping[str, Wanted]) -> dict[str, list[Found]]:
         """For each want the entries that fit its situation best; every query is encoded once."""
@@ -294,7 +324,8 @@ class Library:
                 )  # fmt: skip
                 allowed = await self._allowed_for(stock, actor, shape, fits(want), want.under)
                 hits, _ = await self._hybrid(stock, want.query, vectors.get(want.query), dense, allowed)
-                found[name] = fitting(stock, want, hits, allowed, self._prior)
+                order = await reranked(self._reranking, want.query, hits, stock)
+                found[name] = fitting(stock, want, order.hits, allowed, self._prior)
             return found
 
         return await self._level(look)
@@ -372,7 +403,7 @@ class Library:
         key = (stock.publication, stock.era(now), actor.kind, actor.user_id, actor.reaches, shape)
         allowed = self._allowed.get(key)
         if allowed is None:
-            visible = await visible_entries(self._database, actor)
+            visible = await self._visible(actor)
             chosen = [
                 entry.id for entry in stock.entries.values() if entry.id in visible and entry.in_date(now) and passing(entry)
             ]  # fmt: skip
@@ -384,3 +415,7 @@ class Library:
                 self._allowed.popitem(last=False)
         self._allowed.move_to_end(key)
         return allowed
+
+    async def _visible(self, actor: Actor) -> set[UUID]:
+        """The published entries that somebody sees."""
+        return await visible_entries(self._database, actor)

@@ -24,7 +24,7 @@ from graphql import (
 
 SKIPPED = frozenset({
     "searchKnowledge", "contactability", "assistantMetrics", "verifyLedger", "jobs", "knowledgeCoverage", "knowledgeGaps", "staleKnowledge", "unusedKnowledge",
-    "roiModel", "roiPreview", "battlecardSets", "exemplarMedia", "knowledgeDifference", "knowledgeIndex",
+    "roiModel", "roiPreview", "battlecardSets", "exemplarMedia", "knowledgeDifference", "knowledgeIndex", "publicationPreview",
 })  # fmt: skip
 """Fields that are left to the resolvers by design, and that no document asks for."""
 SIZES = (1, 2, 3, 5)

@@ -8,7 +8,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def _tokeniser(folder: Path, texts: str) -> Any:
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizerFast  # type: ignore[attr-defined]
 
     letters = sorted(set(texts) | set(string.ascii_lowercase) | set(string.digits))
     words = [*SPECIAL, *letters, *(f"##{letter}" for letter in string.ascii_lowercase + string.digits)]

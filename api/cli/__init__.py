@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli import documents as trusted
-from api.cli import evaluation, operations, people
+from api.cli import evaluation, operations, people, questions
 from api.cli import imports as transfers
 from api.cli import knowledge as library
 from api.cli.terminal import CHINESE, bar, bars, fail, pick, readable_errors, say, settings_of, with_database, words
@@ -36,17 +36,18 @@ app = typer.Typer(
 imports = typer.Typer(help=pick("导入真实数据。", "Bring real data in."), no_args_is_help=True)
 audits = typer.Typer(help=pick("审计账本。", "Audit the ledger."), no_args_is_help=True)
 documents = typer.Typer(help=pick("可信文档清单。", "Manifests of trusted documents."), no_args_is_help=True)
+curated = typer.Typer(help=pick("维护知识。", "Keep the knowledge."), no_args_is_help=True)
 evaluations = typer.Typer(help=pick("评测。", "Measure."), no_args_is_help=True)
 app.add_typer(imports, name="import")
 app.add_typer(evaluations, name="eval")
-shelves = typer.Typer(help=pick("知识文件的导入与导出。", "Knowledge from and to files."), no_args_is_help=True)
-app.add_typer(shelves, name="knowledge")
+app.add_typer(curated, name="knowledge")
 app.add_typer(documents, name="documents")
 app.add_typer(audits, name="audit")
 operations.add_commands(app, audits)
 trusted.add_commands(documents)
 evaluation.add_commands(evaluations)
-library.add_commands(shelves)
+library.add_commands(curated)
+questions.add_commands(curated)
 people.add_commands(app)
 transfers.add_commands(app, imports)
 

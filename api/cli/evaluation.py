@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from knowledge.embedding import Embedder
+    from knowledge.reranking import Reranking
 
 ENCODERS = 2
 """Copies of the model that encode beside each other, where there are as many cores."""
+RERANKER_SECONDS = 600.0
 SMALL = 200
 """Documents up to which a second copy takes longer to load than it saves."""
 
@@ -67,7 +69,7 @@ def retrieval(
                 len(judged.documents), lambda done, total: report(pick("准备模型", "preparing the model"), done, total)
             )
             found = asyncio.run(
-                evaluate(judged, embedders, lambda step, done, total: report(labels[step], done, total))
+                evaluate(judged, embedders, lambda step, done, total: report(labels[step], done, total), _reranking())
             )
     figures = found.as_json()
     if as_json:
@@ -88,6 +90,18 @@ def _embedders(documents: int, progress: "Callable[[int, int], None]") -> "list[
     return [SentenceTransformerEmbedder(directory) for _ in range(copies)]
 
 
+def _reranking() -> "Reranking | None":
+    """The reranker that is set, with all the time that it takes."""
+    from domain.kernel import Text
+    from knowledge.reranking import CrossEncoderReranker, Reranking
+
+    name = settings_of().reranker
+    if name is None:
+        return None
+    say(Text(f"重排模型 {name}", f"reranker {name}"))
+    return Reranking(CrossEncoderReranker(name), seconds=RERANKER_SECONDS)
+
+
 def _show(figures: dict[str, Any], documents: int, questions: int) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -95,6 +109,8 @@ def _show(figures: dict[str, Any], documents: int, questions: int) -> None:
     from domain.kernel import Text
 
     names = {"lexical": pick("词", "lexical"), "dense": pick("向量", "dense"), "hybrid": pick("混合", "hybrid")}
+    if "reranked" in figures["ndcg@10"]:
+        names["reranked"] = pick("重排", "reranked")
     counted = Text(f"{documents} 篇文档，{questions} 个问题", f"{documents} documents, {questions} questions")
     table = Table("", *names.values(), title=words(counted))
     for measure, found in figures.items():
@@ -102,9 +118,11 @@ def _show(figures: dict[str, Any], documents: int, questions: int) -> None:
             table.add_row(measure, *(f"{found[name]:.4f}" for name in names))
     console = Console()
     console.print(table)
-    for kind, label in (
-        ("without_embedding", pick("不含编码", "without embedding")),
-        ("with_embedding", pick("含编码", "with embedding")),
-    ):
-        found = figures["latency_ms"][kind]
+    labels = {
+        "without_embedding": pick("不含编码", "without embedding"),
+        "with_embedding": pick("含编码", "with embedding"),
+        "with_reranking": pick("含编码与重排", "with embedding and reranking"),
+    }
+    for kind, found in figures["latency_ms"].items():
+        label = labels[kind]
         console.print(f"{label}: p50 {found['p50']:.1f} ms, p99 {found['p99']:.1f} ms (CPU)")

@@ -8,16 +8,20 @@ from contextlib import suppress
 from typing import TypeVar
 
 from api.jobs.loops import persist, repeat
+from api.knowledge.question_runs import run_outdated
 from api.settings import Settings
 from domain.kernel import Database, SalesError
 from knowledge import Library, effectiveness
 from knowledge.embedding import ModelDirectory, SentenceTransformerEmbedder, resolve_model
 from knowledge.packaged_model import MODEL_ID, Progress
+from knowledge.reranking import UNUSABLE, CrossEncoderReranker, Reranking
 
 log = logging.getLogger("sortie.jobs")
 
 WEIGH_SECONDS = 600.0
 """How soon a track record that was counted anew counts in rankings here."""
+TEST_SECONDS = 300.0
+"""How soon after a publication the saved retrieval tests are run again."""
 LOOK_SECONDS = 60.0
 """How soon knowledge that another process has changed gets its vectors here."""
 
@@ -39,6 +43,7 @@ class Upkeep:
         self._library = library
         self._settings = settings
         self._changed = asyncio.Event()
+        self._words_alone = not settings.embeds
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -52,6 +57,10 @@ class Upkeep:
         self._tasks = [asyncio.create_task(persist("words", self._library.refresh), name="words")]
         if self._settings.embeds:
             self._tasks.append(asyncio.create_task(self._keep_vectors(), name="vectors"))
+        if self._settings.reranker is not None:
+            self._library.rerank_by(Reranking(None))
+            self._tasks.append(asyncio.create_task(self._take_reranker(self._settings.reranker), name="reranker"))
+        self._tasks.append(asyncio.create_task(repeat("retrieval tests", self._test, TEST_SECONDS), name="tests"))
         if self._settings.effectiveness_prior:
             self._tasks.append(asyncio.create_task(repeat("track record", self._weigh, WEIGH_SECONDS), name="prior"))
 
@@ -71,6 +80,7 @@ class Upkeep:
             embedder = await _in_daemon_thread(lambda: SentenceTransformerEmbedder(find_model(self._settings)))
         except SalesError as error:
             log.warning("searching by words alone: %s", error)
+            self._words_alone = True
             return
         await self._library.use_embedder(embedder)
         while True:
@@ -78,6 +88,20 @@ class Upkeep:
             await persist("vectors", self._embed)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+
+    async def _take_reranker(self, name: str) -> None:
+        try:
+            reranker = await _in_daemon_thread(lambda: CrossEncoderReranker(name))
+        except SalesError as error:
+            log.warning("the fused order stands: %s", error)
+            self._library.rerank_by(Reranking(None, UNUSABLE))
+            return
+        self._library.rerank_by(Reranking(reranker, seconds=self._settings.reranker_seconds))
+
+    async def _test(self) -> None:
+        # Before the vectors are there a test says nothing of what will come.
+        if self._words_alone or self._library.vectors == "ready":
+            await run_outdated(self._database, self._library)
 
     async def _weigh(self) -> None:
         self._library.weigh(await effectiveness.priors(self._database))

@@ -9,6 +9,8 @@ from api.knowledge.effects import EffectQueries
 from api.knowledge.entries import EntryMutations, EntryQueries, KnowledgeItem
 from api.knowledge.index import IndexQueries
 from api.knowledge.media import MediaQueries
+from api.knowledge.publication import PublicationQueries
+from api.knowledge.questions import QuestionMutations, QuestionQueries
 from api.knowledge.roi import RoiMutations, RoiQueries
 from api.knowledge.search import SearchQueries
 from api.knowledge.sharing import SharingMutations, SharingQueries
@@ -29,10 +31,14 @@ class KnowledgeQueries(
     EffectQueries,
     BoardFigures,
     BoardLists,
+    QuestionQueries,
+    PublicationQueries,
 ):
     """The roots of this room."""
 
 
 @strawberry.type
-class KnowledgeMutations(EntryMutations, CurationMutations, RoiMutations, SharingMutations, BoardMutations):
+class KnowledgeMutations(
+    EntryMutations, CurationMutations, RoiMutations, SharingMutations, BoardMutations, QuestionMutations
+):
     """The mutations of this room."""

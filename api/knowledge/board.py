@@ -1,7 +1,8 @@
 """The content board in the schema: coverage, gaps, what is stale or never found, look-alikes, and proposals to retire."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ from sqlalchemy import ColumnElement, false, func, select, true
 
 import knowledge
 from api.context import Context, Info
-from api.knowledge.entries import KnowledgeItem
+from api.knowledge.entries import BrokenTests, KnowledgeItem, shown_tests
+from api.knowledge.question_runs import PublicationChange, broken_by, note_broken
 from api.mutations import UserError, given, mutation, refusals, text
 from api.people import User
 from api.reads import (
@@ -37,7 +39,7 @@ from assistant.wording import CONCERNS
 from domain.accounts import Account
 from domain.deals import Stage
 from domain.kernel import SYSTEM, Forbidden, Invalid, Language, Role, Text, rows_visible
-from knowledge import CURATING, KnowledgeKind, LoggedSearch, board, gaps, retirement
+from knowledge import CURATING, KnowledgeKind, LoggedSearch, RetrievalTest, board, gaps, retirement
 from knowledge.board import Staleness
 from knowledge.likeness import LikenessMethod
 from knowledge.retirement import RetirementGround, RetirementState
@@ -113,6 +115,7 @@ class KnowledgeGap:
     concern: str | None = strawberry.field(description="The concern that most of them name.")
     empty: int = strawberry.field(description="How often nothing at all was found.")
     last_at: datetime = strawberry.field(description="When one was asked last.")
+    tests: int = strawberry.field(description="How many retrieval tests ask one of its questions.")
 
 
 @strawberry.type(description="What the knowledge does not answer.")
@@ -196,6 +199,12 @@ async def _axes(context: Context) -> tuple[list[str], list[str], list[str]]:
     return list(CONCERNS), list(dict.fromkeys(row["key"] for row in staged)), [row["industry"] for row in placed]
 
 
+async def _tests(context: Context, questions: Collection[str]) -> Counter[str]:
+    """How many retrieval tests ask each of some questions."""
+    asked = select(RetrievalTest.question).where(RetrievalTest.question.in_(questions))
+    return Counter(row["question"] for row in await context.rows(asked, SYSTEM))
+
+
 First = Annotated[int, strawberry.argument(description="How many at most: 1 to 100.")]
 Days = Annotated[int, strawberry.argument(description=f"Of the last how many days: 1 to {LONGEST_DAYS}.")]
 
@@ -234,11 +243,12 @@ class BoardFigures:
         asked = [gaps.Question(**row) for row in await context.rows(gaps.questions(since, mine), SYSTEM)]
         embedder = None if context.library is None else context.library.serving_embedder
         found = await asyncio.to_thread(gaps.clustered, asked, embedder)
+        tests = await _tests(context, {question.words for question in asked})
         method = LikenessMethod.WORDS if embedder is None else LikenessMethod.MEANING
         shown = [
             KnowledgeGap(
                 asked=gap.asked, questions=len(gap.questions), examples=list(gap.examples), concern=gap.concern, last_at=gap.last_at,
-                empty=sum(question.empty for question in gap.questions),
+                empty=sum(question.empty for question in gap.questions), tests=sum(tests[question.words] for question in gap.questions),
             )
             for gap in found[:first]
         ]  # fmt: skip
@@ -376,6 +386,10 @@ class RetirementProposalPayload:
     """The answer to a decision."""
 
     proposal: RetirementProposal | None = strawberry.field(default=None, description="The proposal.")
+    broken_tests: BrokenTests = strawberry.field(
+        default=None,
+        description="After accepting: the retrieval tests that passed before and fail since; null where that was not found out.",
+    )
     errors: list[UserError] = refusals()
 
 
@@ -391,9 +405,15 @@ class BoardMutations:
     ) -> RetirementProposalPayload | None:
         """Accept it, and read it as the caller sees it."""
         id = expect("RetirementProposal", input.id, "id")
-        async with info.context.open_uow() as uow:
-            await retirement.accept(uow, id, input.expected_version, given(input.comment))
-        return RetirementProposalPayload(proposal=selected(info, RetirementProposal, id))
+        context = info.context
+        of_proposal = select(retirement.RetirementProposal.item_id).where(retirement.RetirementProposal.id == id)
+        found = [row["item_id"] for row in await context.rows(of_proposal)]
+        broken = await broken_by(context, found[0], PublicationChange.WITHDRAW) if found else None
+        async with context.open_uow() as uow:
+            proposal = await retirement.accept(uow, id, input.expected_version, given(input.comment))
+            note_broken(uow, proposal.item_id, broken)
+        tests = await shown_tests(context, broken)
+        return RetirementProposalPayload(proposal=selected(info, RetirementProposal, id), broken_tests=tests)
 
     @mutation("Keep the entry of a proposal; it is not proposed again for 90 days.", *CURATING)
     async def reject_retirement_proposal(

@@ -18,9 +18,11 @@ from api.knowledge.entries import (
     KnowledgeItemPayload,
     KnowledgeLine,
     KnowledgeVersion,
+    exchange,
     payload,
     step,
 )
+from api.knowledge.question_runs import PublicationChange
 from api.mutations import UserError, given, mutation, refusals, text
 from api.people import User
 from api.reads import (
@@ -309,7 +311,7 @@ class CurationMutations:
     @mutation("Take the published version out of use for now; it is not found from this moment on.", *CURATING)
     async def suspend_knowledge_item(self, info: Info, input: Input) -> KnowledgeItemPayload | None:
         """Suspend it."""
-        return await step(info, input, knowledge.suspend)
+        return await exchange(info, input, knowledge.suspend, PublicationChange.WITHDRAW)
 
     @mutation("Take a suspended version into use again.", *CURATING)
     async def resume_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:

@@ -1,18 +1,21 @@
 """Knowledge entries and their versions in the schema, and the steps of their life."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import strawberry
 from sqlalchemy import ColumnElement, exists, select
 
 import knowledge
-from api.context import Info
+from api.context import Context, Info
 from api.knowledge import guarding
+from api.knowledge.question_runs import PublicationChange, broken_by, note_broken
 from api.mutations import UserError, changes, given, mutation, refusals, text
 from api.people import Brand, Territory, User
 from api.reads import (
+    SHAPES,
     STAMPS,
     Connection,
     Node,
@@ -24,6 +27,7 @@ from api.reads import (
     expect,
     holds,
     listing,
+    load_one,
     many,
     matching,
     names,
@@ -37,6 +41,9 @@ from api.reads import (
 from api.scalars import enum
 from domain.kernel import Language, Role, StaleVersion, rows_visible
 from knowledge import CURATING, Content, Facets, KnowledgeKind, KnowledgeState, LineChange, ReviewStep, difference
+
+if TYPE_CHECKING:
+    from api.knowledge.questions import RetrievalTest
 
 enum(
     KnowledgeKind,
@@ -82,6 +89,7 @@ enum(
     RETIRED="Taken out of use for good.",
 )
 TITLE_LENGTH, BODY_LENGTH = 300, 200_000
+BrokenTests = list[Annotated["RetrievalTest", strawberry.lazy("api.knowledge.questions")]] | None
 
 
 @node(
@@ -302,6 +310,10 @@ class KnowledgeItemPayload:
         default_factory=list,
         description="Where somebody else was faster: from the text as it is now to the text that was not taken.",
     )
+    broken_tests: BrokenTests = strawberry.field(
+        default=None,
+        description="After publishing or withdrawing: the retrieval tests that passed before and fail since; null where that was not found out.",
+    )
     errors: list[UserError] = refusals()
 
 
@@ -315,6 +327,26 @@ async def step(info: Info, input: Any, operation: Any) -> KnowledgeItemPayload:
     async with info.context.open_uow() as uow:
         await operation(uow, id, input.expected_version, given(input.comment))
     return await payload(info, id)
+
+
+async def exchange(info: Info, input: Any, operation: Any, change: PublicationChange) -> KnowledgeItemPayload:
+    """Take a step that changes what may be found, and say which retrieval tests it breaks: to the caller and in the ledger."""
+    id = expect("KnowledgeItem", input.id, "id")
+    broken = await broken_by(info.context, id, change)
+    async with info.context.open_uow() as uow:
+        await operation(uow, id, input.expected_version, given(input.comment))
+        note_broken(uow, id, broken)
+    done = await payload(info, id)
+    done.broken_tests = await shown_tests(info.context, broken)
+    return done
+
+
+async def shown_tests(context: Context, ids: Sequence[UUID] | None) -> Any:
+    """Retrieval tests as the reader sees them; None for None."""
+    if ids is None:
+        return None
+    found = [await load_one(context, SHAPES["RetrievalTest"], id) for id in ids]
+    return [test for test in found if test is not None]
 
 
 async def payload(info: Info, id: UUID) -> KnowledgeItemPayload:
@@ -384,9 +416,9 @@ class EntryMutations:
     @mutation("Publish what is in review; a second person does.", *CURATING)
     async def publish_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Publish it."""
-        return await step(info, input, knowledge.publish)
+        return await exchange(info, input, knowledge.publish, PublicationChange.PUBLISH)
 
     @mutation("Take an entry out of use.", *CURATING)
     async def retire_knowledge_item(self, info: Info, input: ActionInput) -> KnowledgeItemPayload | None:
         """Retire it."""
-        return await step(info, input, knowledge.retire)
+        return await exchange(info, input, knowledge.retire, PublicationChange.WITHDRAW)

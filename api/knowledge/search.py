@@ -53,7 +53,8 @@ def _filter(filter: KnowledgeFilter | None) -> Filter:
     return Filter(**{name: given(getattr(filter, name)) for name in names}) if filter else Filter()
 
 
-async def _hits(context: Context, hits: tuple[Hit, ...]) -> list[KnowledgeHit]:
+async def hits_of(context: Context, hits: tuple[Hit, ...]) -> list[KnowledgeHit]:
+    """Hits with their entries as the reader sees them."""
     ids = [id for hit in hits for id in (hit.item_id, *hit.folded)]
     loaded = await asyncio.gather(*(load_one(context, shape_of(KnowledgeItem), id) for id in ids))
     items = {id: item for id, item in zip(ids, loaded, strict=True) if item is not None}
@@ -98,7 +99,7 @@ class SearchQueries:
         never = filter and given(filter.state) not in {None, KnowledgeState.PUBLISHED}
         if context.searches is not None and not never:
             context.searches.note(context.reader, query, _filter(filter), found.hits)
-        hits = [] if never else await _hits(context, found.hits)
+        hits = [] if never else await hits_of(context, found.hits)
         return KnowledgeSearch(
             hits=hits,
             methods=list(found.methods),

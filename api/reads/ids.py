@@ -45,6 +45,8 @@ PREFIXES = {
     "KnowledgeLikeness": "lik",
     "RetirementProposal": "ret",
     "Delivery": "dlv",
+    "RetrievalTest": "rte",
+    "RetrievalTestRun": "rtr",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

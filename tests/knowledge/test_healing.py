@@ -87,15 +87,15 @@ def told(directory: Path, **fields: object) -> None:
     sums.write_text(sums.read_text().replace(old, hashlib.sha256(path.read_bytes()).hexdigest()))
 
 
-Spoil = Callable[[Path], None]
+Spoil = Callable[[Path], object]
 DAMAGES: list[tuple[str, Spoil]] = [
-    *((f"{what.__name__} {name}", lambda at, name=name, what=what: what(at / name)) for name in FILES for what in (flipped, cut, emptied, Path.unlink)),  # type: ignore[misc]
+    *((f"{what.__name__} {name}", lambda at, name=name, what=what: what(at / name)) for name in FILES for what in (flipped, cut, emptied, Path.unlink)),
     ("another tokeniser", lambda at: told(at, tokeniser_version="旧")),
     ("another format", lambda at: told(at, format=1)),
     ("fewer passages told", lambda at: told(at, passage_count=3)),
     ("more vectors told", lambda at: told(at, vector_count=9)),
     ("another model told", lambda at: told(at, model=json.loads((at / "manifest.json").read_text())["model"] | {"fingerprint": "0" * 64})),
-    ("a pointer to nowhere", lambda at: (at.parent / "ACTIVE").write_text("generation-000000000009-0123456789abcdef") and None),
+    ("a pointer to nowhere", lambda at: (at.parent / "ACTIVE").write_text("generation-000000000009-0123456789abcdef")),
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from knowledge import Filter, Library, library
 from knowledge.embedding import Floats, HashingEmbedder, ModelIdentity
 from knowledge.generations import GenerationStore
 from knowledge.retrieval import Piece
+from knowledge.stock import read_entries, read_pieces
 from tests.factories import add_colleague, execute
 from tests.knowledge.shelf import DELIVERY, PRICE, TRAINING, Shelf
 
@@ -268,7 +269,6 @@ async def test_a_slow_reader_does_not_bring_back_what_is_withdrawn(
 ) -> None:
     """A refresh that began before a withdrawal ends after it; the search that comes next knows of the withdrawal."""
     reading, go_on = asyncio.Event(), asyncio.Event()
-    read_entries = library.read_entries
 
     async def slowly(*given: Any) -> Any:
         reading.set()
@@ -288,7 +288,6 @@ async def test_a_slow_reader_does_not_bring_back_what_is_withdrawn(
 
 async def test_what_is_read_is_of_one_instant(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that comes out between reading entries and reading passages is not half taken in."""
-    read_pieces = library.read_pieces
 
     async def late(*given: Any) -> Any:
         monkeypatch.setattr(library, "read_pieces", read_pieces)
