@@ -1,6 +1,7 @@
 """Curated knowledge: entries with versions and a life cycle, and hybrid retrieval over what is published."""
 
 from knowledge.bodies import check_body, model_of
+from knowledge.content import Content, Facets
 from knowledge.effectiveness import KnowledgeEffectiveness
 from knowledge.keeping import (
     Audience,
@@ -50,8 +51,6 @@ from knowledge.roi_model import Input as RoiInput
 from knowledge.roi_model import Model as RoiModel
 from knowledge.roi_model import fits
 from knowledge.service import (
-    Content,
-    Facets,
     ImportedItem,
     KnowledgeChanged,
     draft,

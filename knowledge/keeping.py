@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 
 from domain.kernel import SYSTEM, Conflict, Database, Event, Forbidden, Invalid, Language, Role, Text, UnitOfWork, load
+from knowledge.content import Content
 from knowledge.model import (
     KnowledgeAudience,
     KnowledgeItem,
@@ -22,7 +23,6 @@ from knowledge.model import (
     ReviewStep,
 )
 from knowledge.service import (
-    Content,
     begin_use,
     draft,
     draft_of,

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from domain.kernel import Invalid, Language, Role, Text
+from knowledge.content import Content, Facets
 from knowledge.model import KnowledgeKind
-from knowledge.service import Content, Facets
 
 ID_LENGTH, WORDS_LENGTH = 300, 1_000
 EARLIEST, LATEST = 1970, 2200
