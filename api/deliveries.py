@@ -65,7 +65,9 @@ enum(
 
 
 @node(
-    deliveries.DeliveryReply, hidden=frozenset({"delivery_id", "contact_id", "recorded_by_id"}), order=by("occurred_at", "id")
+    deliveries.DeliveryReply,
+    hidden=frozenset({"delivery_id", "contact_id", "recorded_by_id"}),
+    order=by("occurred_at", "id"),
 )
 class DeliveryReply:
     """What came back on a text."""

@@ -114,7 +114,9 @@ class Settings(BaseSettings):
     content_per_minute: Annotated[int, Field(ge=1)] = 120
     outbound: Path | None = None
 
-    @field_validator("home", "heads", "embedding_directory", "ledger_key_file", "token_key_file", "trusted_documents", "outbound")
+    @field_validator(
+        "home", "heads", "embedding_directory", "ledger_key_file", "token_key_file", "trusted_documents", "outbound"
+    )
     @classmethod
     def _whole_path(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
