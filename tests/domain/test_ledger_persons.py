@@ -54,7 +54,13 @@ async def test_personal_values_enter_only_as_ciphertext_and_can_be_revealed(data
     values = {
         name: field["after"] for change in opened.values[0]["changes"] for name, field in change["fields"].items()
     }
-    assert values == {"name": "陈芳", "title": "采购总监", "value": "13812345678", "match_key": values["match_key"]}
+    assert values == {
+        "name": "陈芳",
+        "title": "采购总监",
+        "value": "13812345678",
+        "masked": "138****5678",
+        "match_key": values["match_key"],
+    }
     assert opened.erased == 0
     async with database.open_uow(SYSTEM) as uow:
         assert (await uow.session.scalars(select(ledger.KeyHolder.person_id))).all() == [contact.id]
