@@ -80,16 +80,19 @@ def write_jsonl(documents: Iterable[Document]) -> Iterator[str]:
 
 def read_csv(text: str, file: str, defaults: Defaults) -> list[Found]:
     """The entries of a table; the delimiter is the one of comma, semicolon and tab that the header has most often."""
-    csv.field_size_limit(MAX_CELL)
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    # The limit is one of the whole process: who reads tables of records keeps the usual one.
+    usual = csv.field_size_limit(MAX_CELL)
     try:
         header = next(rows, [])
         lines = [(rows.line_num, row) for row in rows if any(cell.strip() for cell in row)]
     except csv.Error as error:
         words = Text(f"第 {rows.line_num} 行不是有效的 CSV：{error}", f"line {rows.line_num} is no valid CSV: {error}")
         return [Found(file, refused=Invalid(words))]
+    finally:
+        csv.field_size_limit(usual)
     return read_rows(header, lines, file, defaults, guarded=True)
 
 
