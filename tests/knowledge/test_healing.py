@@ -228,10 +228,17 @@ async def test_a_damaged_cache_of_vectors_is_computed_again(
 # ---- vectors in the database -----------------------------------------------------------------------------------------
 
 
+NO_INDEX = """DO $$ DECLARE one record; BEGIN
+FOR one IN SELECT indexname FROM pg_indexes WHERE tablename = 'passage_vectors' AND indexdef LIKE '%hnsw%'
+LOOP EXECUTE format('DROP INDEX %I', one.indexname); END LOOP; END $$"""
+
+
 @pytest.fixture
-def postgresql(database: Database) -> None:
+async def postgresql(database: Database) -> None:
     if database.embedded:
         pytest.skip("SQLite has its vectors in the process")
+    # An index that another test has left knows the dimension, and the damage could not be done.
+    await execute(database, NO_INDEX)
 
 
 GONE = "DROP TABLE passage_vectors"
