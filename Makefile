@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := api assistant demo domain knowledge migrations tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth bench-knowledge bench-processes eval ide clean
+.PHONY: help run test check fix revision fuzz crash timers failover bench bench-growth bench-knowledge bench-build bench-processes eval ide clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -63,6 +63,9 @@ bench-growth: $(STAMP) ## Measure the reads among 10 thousand to 10 million acti
 
 bench-knowledge: $(STAMP) ## Measure the search of the knowledge among 1,000 to 100,000 passages and draw docs/knowledge-scale.svg
 	@$(BIN)/python -m bench.knowledge_scale $(ARGS)
+
+bench-build: $(STAMP) ## Encode 10,000 passages on the embedded index while it is searched and published into (5 to 15 minutes; --texts FILE)
+	@$(BIN)/python -m bench.knowledge_build $(ARGS)
 
 bench-processes: $(STAMP) ## Measure reads, writes and drafts with 1, 2 and 4 processes and draw docs/processes.svg (8 minutes)
 	@$(BIN)/python -m bench.processes $(ARGS)

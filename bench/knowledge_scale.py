@@ -111,9 +111,12 @@ def perturbed(real: Floats, count: int, seed: int) -> Floats:
 
 
 async def publish(
-    database: Database, fingerprint: str, texts: Sequence[tuple[str, str]], vectors: Floats, first: int
+    database: Database, texts: Sequence[tuple[str, str]], vectors: Floats, first: int, fingerprint: str | None
 ) -> None:
-    """Store published entries with passages from a number on, straight into the tables, and their vectors in the cache."""
+    """Store published entries with passages from a number on, straight into the tables.
+
+    Under a model's fingerprint their vectors enter the cache; without one they are left to be made.
+    """
     now = utc_now()
     for start in range(0, len(vectors), AT_ONCE):
         rows: dict[Any, list[dict[str, Any]]] = {
@@ -136,11 +139,13 @@ async def publish(
                     "text": f"{body} {number}", "content_hash": digest,
                 }
             )  # fmt: skip
-            vector = vectors[offset].tobytes()
-            rows[CachedVector].append({"content_hash": digest, "model_fingerprint": fingerprint, "vector": vector})
+            if fingerprint is not None:
+                vector = vectors[offset].tobytes()
+                rows[CachedVector].append({"content_hash": digest, "model_fingerprint": fingerprint, "vector": vector})
         async with database.writer.begin() as connection:
             for model, values in rows.items():
-                await connection.execute(insert(model), values)
+                if values:
+                    await connection.execute(insert(model), values)
     async with database.writer.begin() as connection:
         await connection.execute(text("DELETE FROM publications"))
         await connection.execute(
@@ -230,7 +235,7 @@ async def sweep(url: str, sizes: Sequence[int], model: Encoded, given: "Given", 
     async with opened(url) as database:
         for size in sizes:
             log.print(f"  {size:,} passages: storing")
-            await publish(database, model.fingerprint, given.texts, given.vectors[there:size], there + 1)
+            await publish(database, given.texts, given.vectors[there:size], there + 1, model.fingerprint)
             there = size
             log.print(f"  {size:,} passages: searching")
             costs.append(await measure(database, model, given.queries, given.vectors[:size], cpu))
