@@ -84,7 +84,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
         notary = Notary.of(database, settings)
         library = Library(database, GenerationStore(settings.home / "index"))
         desk = Desk(database, library, model, settings.model)
-        upkeep = Upkeep(database, library, settings)
+        upkeep = Upkeep(desk, settings)
         background = _background(database, notary, settings, upkeep) if settings.jobs is Jobs.INSIDE else None
 
         board = Board(settings)

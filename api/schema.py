@@ -34,6 +34,7 @@ from api.people import PeopleQueries
 from api.people_mutations import PeopleMutations
 from api.pipelines import PipelineMutations
 from api.reads import SHAPES, Node, any_record
+from api.replays import ReplayMutations, ReplayQueries
 from api.saved_views import SavedViewMutations, SavedViewQueries
 from api.scalars import SCALARS
 from api.search import SearchQueries
@@ -60,6 +61,7 @@ class Query(
     KnowledgeQueries,
     AssistantQueries,
     DeliveryQueries,
+    ReplayQueries,
     AuditQueries,
 ):
     """Every room's roots."""
@@ -86,6 +88,7 @@ class Mutation(
     SavedViewMutations,
     AssistantMutations,
     DeliveryMutations,
+    ReplayMutations,
 ):
     """Every room's mutations."""
 

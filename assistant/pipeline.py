@@ -63,6 +63,8 @@ class Desk:
     library: Library
     model: LanguageModel | None = None
     model_name: str | None = None
+    prompt: prompts.PromptBody | None = None
+    """The prompt to use instead of the one in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,8 @@ async def run(desk: Desk, actor: Actor, ask: Ask, on_section: OnSection | None =
         return generation_id
     try:
         with telemetry.step("retrieve"):
-            shelf = await _retrieve(desk, actor, skill, facts, ask, watch)
-        with telemetry.step("write"):
-            draft = _compose(skill, ask, facts, shelf, watch)
-            written = await _word(desk, ask, facts, draft, watch)
-        with telemetry.step("check"):
-            checked = await _check(desk, skill, facts, written)
-            if shelf.held_back:
-                checked.results.append(CheckResult(LET_THROUGH, passed=False, detail=" ⏐ ".join(shelf.held_back)))
+            shelf = await retrieve(desk, actor, skill, facts, ask, watch)
+        written, checked = await write(desk, skill, ask, facts, shelf, watch)
         if on_section is not None:
             await _hand_on(desk, actor, generation_id, checked, on_section)
         categories = _categories(ask, facts, shelf)
@@ -249,22 +245,34 @@ async def _raise_concern(uow: UnitOfWork, facts: AccountFacts, ask: Ask) -> None
         )  # fmt: skip
 
 
-async def _retrieve(desk: Desk, actor: Actor, skill: Skill, facts: Any, ask: Ask, watch: Watch) -> Shelf:
+async def retrieve(desk: Desk, actor: Actor, skill: Skill, facts: Any, ask: Ask, watch: Watch) -> Shelf:
     """The knowledge that the skill wants and that may be quoted; a late shelf where it did not come in time."""
     wants = skill.wants(facts, ask)
     try:
         async with asyncio.timeout(watch.remaining_seconds - WRITING_SECONDS):
             found = await desk.library.find(actor, wants)
-            return replace(await asyncio.to_thread(_harmless, found), wants=wants)
+            return replace(await asyncio.to_thread(harmless, found), wants=wants)
     except TimeoutError:
         return Shelf(late=True, wants=wants)
 
 
-def _harmless(found: dict[str, list[Found]]) -> Shelf:
+def harmless(found: dict[str, list[Found]]) -> Shelf:
     """What was found without what no reviewer has let through."""
     held = {entry.title: None for entries in found.values() for entry in entries if not guarding.may_be_quoted(entry)}
     kept = {name: [entry for entry in entries if guarding.may_be_quoted(entry)] for name, entries in found.items()}
     return Shelf(kept, held_back=tuple(held))
+
+
+async def write(desk: Desk, skill: Skill, ask: Ask, facts: Any, shelf: Shelf, watch: Watch) -> tuple[Written, Checked]:
+    """Write the answer out of what was gathered and found, and check it; nothing is stored."""
+    with telemetry.step("write"):
+        draft = _compose(skill, ask, facts, shelf, watch)
+        written = await _word(desk, ask, facts, draft, watch)
+    with telemetry.step("check"):
+        checked = await _check(desk, skill, facts, written)
+        if shelf.held_back:
+            checked.results.append(CheckResult(LET_THROUGH, passed=False, detail=" ⏐ ".join(shelf.held_back)))
+    return written, checked
 
 
 def _compose(skill: Skill, ask: Ask, facts: Any, shelf: Shelf, watch: Watch) -> Draft:
@@ -285,7 +293,7 @@ async def _word(desk: Desk, ask: Ask, facts: Any, draft: Draft, watch: Watch) ->
     """Have the model put the draft into better words, masked; on any failure the composer's words stand and say so."""
     if desk.model is None or all(section.missing for section in draft.sections):
         return Written(draft, draft, GenerationMode.COMPOSER)
-    body = prompts.prompt_body("system")
+    body = desk.prompt or prompts.prompt_body("system")
     masking = Masking(addressed(facts.person_names))
     system, user = prompts.render(draft, ask.words, body)
     masked = masking.mask(user)

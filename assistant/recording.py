@@ -88,7 +88,7 @@ async def store_parts(uow: UnitOfWork, generation: Generation, draft: Draft, che
         uow.session.add(
             PromptVersion(id=generation.prompt_version, body=prompts.prompt_body("system").body, stored_at=uow.now)
         )
-    said = _said(checked)
+    said = uses_of(checked)
     finance = {number for number, uses in said.items() if any(key in FINANCE_SECTIONS for key, _ in uses)}
     for number, uses in sorted(said.items()):
         sentences = [sentence for _, sentence in uses]
@@ -106,7 +106,7 @@ async def store_parts(uow: UnitOfWork, generation: Generation, draft: Draft, che
     uow.session.add_all(_rows(uow, generation.id, said.keys(), checked))
 
 
-def _said(checked: Checked) -> dict[int, list[tuple[str, str]]]:
+def uses_of(checked: Checked) -> dict[int, list[tuple[str, str]]]:
     """What is said with each citation number: the section's key and the sentence."""
     said: dict[int, list[tuple[str, str]]] = {}
     for section in checked.sections:

@@ -118,20 +118,22 @@ async def suppose(database: Database, serving: Serving, change: Change) -> Suppo
     if change.entry is not None:
         entries[change.item_id] = change.entry
     after = Stock(stock.publication, entries, kept | {piece.number: piece for piece in coming})
-    lexical = await asyncio.to_thread(_exchanged, serving.lexical, gone, coming)
-    dense = None if serving.dense is None else await _with_vectors(database, serving.dense, gone, coming)
+    lexical = await asyncio.to_thread(exchanged, serving.lexical, gone, coming)
+    dense = None if serving.dense is None else await with_vectors(database, serving.dense, gone, coming)
     return Supposed(database, serving.having(after, lexical, dense), change.entry)
 
 
-def _exchanged(lexical: LexicalIndex, gone: Iterable[int], coming: Sequence[Piece]) -> LexicalIndex:
-    exchanged = lexical.copied()
-    exchanged.remove(sorted(gone))
+def exchanged(lexical: LexicalIndex, gone: Iterable[int], coming: Sequence[Piece]) -> LexicalIndex:
+    """A copy of the index of words without some passages and with others."""
+    copy = lexical.copied()
+    copy.remove(sorted(gone))
     if coming:
-        exchanged.add([piece.number for piece in coming], [tokenise(piece.searchable) for piece in coming])
-    return exchanged
+        copy.add([piece.number for piece in coming], [tokenise(piece.searchable) for piece in coming])
+    return copy
 
 
-async def _with_vectors(database: Database, dense: Dense, gone: set[int], coming: Sequence[Piece]) -> Dense:
+async def with_vectors(database: Database, dense: Dense, gone: set[int], coming: Sequence[Piece]) -> Dense:
+    """What serves without the vectors of some passages and with those of others, from the cache where they are there."""
     texts = {piece.content_hash: piece.searchable for piece in coming}
     found = await DatabaseVectorCache(database).load(dense.embedder.fingerprint, list(texts))
     lacking = [key for key in texts if key not in found]

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+import assistant
 import domain
 from domain.kernel import Conflict, Text, Unavailable, unavailable
 from migrations import objects
@@ -28,7 +29,8 @@ def import_models() -> None:
     """Import every module that maps tables, so that the metadata is whole."""
     for room in pkgutil.iter_modules(domain.__path__):
         importlib.import_module(f"domain.{room.name}")
-    for storey in ("knowledge", "assistant", "assistant.deliveries"):
+    parts = [f"assistant.{part.name}" for part in pkgutil.iter_modules(assistant.__path__) if part.ispkg]
+    for storey in ("knowledge", "assistant", *parts):
         if find_spec(f"{storey}.model"):
             importlib.import_module(f"{storey}.model")
 

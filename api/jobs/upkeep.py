@@ -1,4 +1,4 @@
-"""The knowledge kept ready to be searched in this process."""
+"""The knowledge kept ready to be searched in this process, and what is done with it beside requests."""
 
 import asyncio
 import logging
@@ -10,8 +10,10 @@ from typing import TypeVar
 from api.jobs.loops import persist, repeat
 from api.knowledge.question_runs import run_outdated
 from api.settings import Settings
-from domain.kernel import Database, SalesError
-from knowledge import Library, effectiveness
+from assistant import replays
+from assistant.pipeline import Desk
+from domain.kernel import SalesError
+from knowledge import effectiveness
 from knowledge.embedding import ModelDirectory, SentenceTransformerEmbedder, resolve_model
 from knowledge.packaged_model import MODEL_ID, Progress
 from knowledge.reranking import UNUSABLE, CrossEncoderReranker, Reranking
@@ -22,6 +24,8 @@ WEIGH_SECONDS = 600.0
 """How soon a track record that was counted anew counts in rankings here."""
 TEST_SECONDS = 300.0
 """How soon after a publication the saved retrieval tests are run again."""
+REPLAY_SECONDS = 2.0
+"""How soon a replay that was asked for begins."""
 LOOK_SECONDS = 60.0
 """How soon knowledge that another process has changed gets its vectors here."""
 
@@ -38,9 +42,10 @@ def find_model(settings: Settings, progress: Progress | None = None) -> ModelDir
 class Upkeep:
     """The library of one process, kept level with the database from its start to its end."""
 
-    def __init__(self, database: Database, library: Library, settings: Settings) -> None:
-        self._database = database
-        self._library = library
+    def __init__(self, desk: Desk, settings: Settings) -> None:
+        self._desk = desk
+        self._database = desk.database
+        self._library = desk.library
         self._settings = settings
         self._changed = asyncio.Event()
         self._words_alone = not settings.embeds
@@ -61,6 +66,7 @@ class Upkeep:
             self._library.rerank_by(Reranking(None))
             self._tasks.append(asyncio.create_task(self._take_reranker(self._settings.reranker), name="reranker"))
         self._tasks.append(asyncio.create_task(repeat("retrieval tests", self._test, TEST_SECONDS), name="tests"))
+        self._tasks.append(asyncio.create_task(repeat("replays", self._replay, REPLAY_SECONDS), name="replays"))
         if self._settings.effectiveness_prior:
             self._tasks.append(asyncio.create_task(repeat("track record", self._weigh, WEIGH_SECONDS), name="prior"))
 
@@ -102,6 +108,9 @@ class Upkeep:
         # Before the vectors are there a test says nothing of what will come.
         if self._words_alone or self._library.vectors == "ready":
             await run_outdated(self._database, self._library)
+
+    async def _replay(self) -> None:
+        await replays.work_off(self._desk)
 
     async def _weigh(self) -> None:
         self._library.weigh(await effectiveness.priors(self._database))

@@ -47,6 +47,7 @@ PREFIXES = {
     "Delivery": "dlv",
     "RetrievalTest": "rte",
     "RetrievalTestRun": "rtr",
+    "ReplayRun": "rpl",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")

@@ -15,6 +15,7 @@ from api.schema import schema
 from api.settings import Settings
 from assistant import outcomes
 from assistant.model import FeedbackVerdict
+from assistant.pipeline import Desk
 from assistant.review import give_feedback
 from domain.kernel import Language, Role
 from domain.ledger import AuditEvent
@@ -183,7 +184,7 @@ async def test_a_setting_switches_the_track_record_off(
         computed = {"computed_at": company.database.clock()}
         await connection.execute(insert(KnowledgeEffectiveness.__table__).values(**figures, **rates, **row, **computed))  # type: ignore[arg-type]
     settings = Settings(home=tmp_path, embedding_model="off", effectiveness_prior=switched_on)
-    upkeep = Upkeep(company.database, library, settings)
+    upkeep = Upkeep(Desk(company.database, library), settings)
     await upkeep.start()
     await asyncio.sleep(0.2)
     await upkeep.stop()
