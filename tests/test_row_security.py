@@ -49,7 +49,7 @@ EMPTY = {
     "attachments", "audit_events", "saved_views", "service_keys", "generations", "citations", "generation_checks", "generation_feedback",
     "generation_figures", "generation_sections", "custom_fields", "brands", "consent_receipts", "invoices", "account_team_members", "content_requests",
     "knowledge_effects", "knowledge_likenesses", "retirement_proposals", "deliveries", "delivery_replies",
-    "retrieval_tests", "retrieval_expectations", "retrieval_test_runs", "replay_runs", "replay_results",
+    "retrieval_tests", "retrieval_expectations", "retrieval_test_runs", "replay_runs", "replay_results", "work_items",
 }  # fmt: skip
 """Tables of which the demo company has no rows that everybody's rules would tell apart."""
 

@@ -48,6 +48,7 @@ PREFIXES = {
     "RetrievalTest": "rte",
     "RetrievalTestRun": "rtr",
     "ReplayRun": "rpl",
+    "WorkItem": "wit",
 }
 ENTITIES = {prefix: entity for entity, prefix in PREFIXES.items()}
 _FORM = re.compile(r"([a-z]{3})_([0-9a-f]{32})")
