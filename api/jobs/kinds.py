@@ -10,7 +10,7 @@ import knowledge
 from api.outbound import deliver, deliver_due, outbound_of
 from api.settings import Settings
 from assistant import deliveries, outcomes, pipeline
-from domain import commerce, leads, measures, signals
+from domain import commerce, leads, measures, signals, work_items
 from domain.kernel import SYSTEM, Database, remove_handled
 from domain.kernel.outbox import HandleBatch
 from knowledge import likeness, retirement, usage
@@ -117,6 +117,10 @@ async def _deliver_due(tools: Tools, _body: Body) -> int:
     return await deliver_due(tools.database, outbound_of(tools.settings.outbound))
 
 
+async def _escalate_work_items(tools: Tools, _body: Body) -> int:
+    return await work_items.escalate_overdue(tools.database)
+
+
 def _overdue(step: leads.Overdue) -> Callable[[Tools, Body], Awaitable[bool]]:
     async def work(tools: Tools, body: Body) -> bool:
         async with tools.database.open_uow(SYSTEM) as uow:
@@ -138,6 +142,7 @@ KINDS = (
     Kind("forget_content_requests", _forget_requests, cron="41 3 * * *"),
     Kind("remind_keepers", _remind_keepers, cron="0 1 * * *"),
     Kind("clear_outbox", _clear_outbox, cron="* * * * *"),
+    Kind("escalate_work_items", _escalate_work_items, cron="* * * * *", at_start=True),
     Kind("deliver_due", _deliver_due, cron="* * * * *", at_start=True),
     Kind("deliver", _deliver, events={deliveries.DeliveryWaits.kind: lambda _settings: timedelta()}),
     Kind(

@@ -13,6 +13,7 @@ LABELS = {
     "keep_signals": Text("信号按月分区与清理", "Months of signals are made ready, and old ones removed"),
     "deliver": Text("发出已获准的文本", "A released text is sent"),
     "deliver_due": Text("重试待发文本", "Texts that wait are sent again"),
+    "escalate_work_items": Text("升级逾期工作项", "Work items that are overdue move up"),
     "clear_outbox": Text("清理已处理的事件", "Events that were handled are removed"),
     "remind_keepers": Text(
         "提醒知识负责人：条目即将到期或需复核", "Owners are reminded of entries that expire or are due for another look"

@@ -235,6 +235,10 @@ async def delegate(
     return await _noted(uow, "work_item.delegated", item, {})
 
 
+def _at_the_top(item: WorkItem) -> bool:
+    return next_rung(item.escalated_to, placed=item.territory_id is not None) is None
+
+
 async def escalate(uow: UnitOfWork, id: UUID | None, *, reason: str, expected_version: int | None = None) -> WorkItem:
     """Move a work item up: to its territory's managers, then to the executives, who hand it to somebody.
 

@@ -135,7 +135,7 @@ class Office:
         async with self.database.open_uow(self.people[by]) as uow:
             return await work_items.open_item(uow, **(given | more))
 
-    async def do(self, who: str, operation: Any, *given: Any, **more: Any) -> Any:
+    async def do(self, who: str, operation: Any, /, *given: Any, **more: Any) -> Any:
         actor = SYSTEM if who == "system" else self.people[who]
         async with self.database.open_uow(actor) as uow:
             return await operation(uow, *given, **more)
@@ -153,7 +153,9 @@ class Office:
         async with self.database.read() as connection:
             return list((await connection.scalars(select(WorkItem.id).where(WorkItem.state == state))).all())
 
-    async def refused(self, kind: type[SalesError], who: str, operation: Any, *given: Any, **more: Any) -> SalesError:
+    async def refused(
+        self, kind: type[SalesError], who: str, operation: Any, /, *given: Any, **more: Any
+    ) -> SalesError:
         """The refusal of an operation, after which nothing has changed."""
         async with self.database.read() as connection:
             before = (await connection.execute(select(WorkItem.__table__).order_by(WorkItem.id))).all()
@@ -393,7 +395,7 @@ def vars_of(item: WorkItem) -> dict[str, Any]:
 async def test_each_comes_to_one_end_whatever_the_order(office: Office, clock: Clock) -> None:
     done: Counter[str] = Counter()
     ends: Counter[WorkState] = Counter()
-    for steps in histories(20261124, 60):
+    for steps in histories(20261124, 40):
         history = History(office, clock, await office.open())
         for step in steps:
             await history.take(step)
