@@ -167,7 +167,7 @@ async def _shelf(desk: Desk, run: Any, generation: Any, skill: Skill, facts: Any
 
 async def _asker(database: Database, generation: Any) -> Actor:
     """Whoever asked, with what they may see today."""
-    async with database.read() as connection:
+    async with database.read(SYSTEM) as connection:
         try:
             return await people.sign_in(connection, database.clock(), user_id=generation.requested_by_id)
         except Unauthenticated as error:

@@ -51,6 +51,10 @@ WORK_FIELDS = frozenset({
 _OWN = Owned("owner_id") | Owned("opened_by_id")
 
 
+PLACED = (Role.REP, Role.MANAGER)
+"""The roles that are held in territories: their queues are, too."""
+
+
 def _sights() -> dict[Role, Sight]:
     """Everybody sees what they owe, what they asked for and what waits for their role; managers and executives more."""
     more: dict[Role, Any] = {
@@ -60,7 +64,8 @@ def _sights() -> dict[Role, Sight]:
     }
     found = {}
     for role in Role:
-        rows = _OWN | Matching("queue", (role,))
+        queued = Matching("queue", (role,), InTerritory()) if role in PLACED else Matching("queue", (role,))
+        rows = _OWN | queued
         found[role] = Sight(rows | more[role] if role in more else rows, WORK_FIELDS)
     return found
 

@@ -23,7 +23,7 @@ from domain.kernel import (
     load,
     not_found,
 )
-from domain.work_items.model import SUBJECTS, WorkDecision, WorkItem, WorkItemPerson, WorkKind
+from domain.work_items.model import PLACED, SUBJECTS, WorkDecision, WorkItem, WorkItemPerson, WorkKind
 from domain.work_items.policy import Duty, Evidence, Refusal, Standing, WorkStep, next_rung, refusal, unmet
 
 TEXT_LENGTH = 2000
@@ -148,7 +148,10 @@ def _standing(uow: UnitOfWork, item: WorkItem) -> Standing:
     to = item.escalated_to
     return Standing(
         owns=user is not None and item.owner_id == user,
-        serves=item.queue is not None and actor.has(item.queue),
+        serves=any(
+            reach.role is item.queue and (item.queue not in PLACED or item.territory_id in reach.territory_ids)
+            for reach in actor.reaches
+        ),
         opened=user is not None and item.opened_by_id == user,
         manages=manages,
         above=to is not None and (manages if to is Role.MANAGER else actor.has(to)),
@@ -198,6 +201,8 @@ async def decide(
             )
         if one.note is not None:
             _check_words(one.note, "evidence")
+        if one.record_kind is not None:
+            await _check_record(uow, Ref(one.record_kind, one.record_id))  # type: ignore[arg-type]
     open_criteria = [] if decision is WorkDecision.REJECTED else unmet(item.acceptance or (), evidence)
     if open_criteria:
         shown = "、".join(str(place + 1) for place in open_criteria)
@@ -210,6 +215,18 @@ async def decide(
     item.evidence = [_stored(one) for one in evidence] or None
     item.escalates_at = None
     return await _noted(uow, "work_item.decided", item, {"decision": decision.value, "content": item.content_digest})
+
+
+async def _check_record(uow: UnitOfWork, record: Ref) -> None:
+    """Check that the actor sees a record that shows something.
+
+    Raises NotFound when they do not.
+    """
+    try:
+        model: Any = entity(record.kind)
+    except LookupError:
+        raise not_found(record.kind, ("evidence",)) from None
+    await load(uow.session, uow.actor, model, record.id, path=("evidence",))
 
 
 def _stored(evidence: Evidence) -> dict[str, Any]:

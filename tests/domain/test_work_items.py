@@ -250,6 +250,27 @@ async def test_a_task_is_met_with_evidence_for_each_criterion(office: Office) ->
     assert [one["note"] for one in done.evidence] == ["邮件已收到", "报价 12"]
 
 
+async def test_a_managers_queue_is_that_of_their_territory(office: Office) -> None:
+    here = await office.open(queue=Role.MANAGER)
+    nowhere = await office.open(queue=Role.MANAGER, territory_id=None)
+    await office.refused(NotFound, "min", work_items.decide, nowhere.id, WorkDecision.ACCEPTED, content_digest=ONE)
+    done = await office.do("min", work_items.decide, here.id, WorkDecision.ACCEPTED, content_digest=ONE)
+    assert done.state is WorkState.DONE
+
+
+async def test_evidence_is_a_record_that_whoever_shows_it_sees(office: Office) -> None:
+    item = await office.open(kind=WorkKind.REVIEW)
+    for kind in ("Account", "Nothing"):
+        foreign = [Evidence(None, None, kind, office.account.id)]
+        await office.refused(
+            NotFound, "fa", work_items.decide, item.id, WorkDecision.ACCEPTED, content_digest=ONE, evidence=foreign
+        )
+    mine = await office.open(by="min", queue=None, owner_id=office.id("lei"), content_digest=None)
+    shown = [Evidence(None, None, "Account", office.account.id)]
+    done = await office.do("lei", work_items.decide, mine.id, WorkDecision.ACCEPTED, evidence=shown)
+    assert done.evidence[0]["record_id"] == office.account.id.hex
+
+
 async def test_nothing_is_opened_that_nobody_could_meet(office: Office) -> None:
     given: dict[str, Any] = {"kind": WorkKind.TASK, "subject": office.account, "title": "回访", "due_at": START + timedelta(days=1)}  # fmt: skip
     lei = office.id("lei")
