@@ -38,6 +38,7 @@ from api.replays import ReplayMutations, ReplayQueries
 from api.saved_views import SavedViewMutations, SavedViewQueries
 from api.scalars import SCALARS
 from api.search import SearchQueries
+from api.work_items import WorkItemMutations, WorkItemQueries
 from domain.kernel import Forbidden, Scope, Text
 
 PUBLIC = frozenset({"viewer"})
@@ -62,6 +63,7 @@ class Query(
     AssistantQueries,
     DeliveryQueries,
     ReplayQueries,
+    WorkItemQueries,
     AuditQueries,
 ):
     """Every room's roots."""
@@ -89,6 +91,7 @@ class Mutation(
     AssistantMutations,
     DeliveryMutations,
     ReplayMutations,
+    WorkItemMutations,
 ):
     """Every room's mutations."""
 

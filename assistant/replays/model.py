@@ -38,7 +38,7 @@ class ReplayOutcome(StrEnum):
 
 REPLAYING = (Role.MANAGER, Role.AUDITOR)
 """Who replays answers: those that they see, each."""
-RUN_FIELDS = frozenset({"requested_by", "knowledge_at", "prompt_version", "finished_at"})
+RUN_FIELDS = frozenset({"requested_by", "knowledge_at", "prompt_version", "finished_at", "results"})
 RESULT_FIELDS = frozenset({"generation", "reason", "difference", "mode", "model", "used_prompt", "prompt_tokens", "completion_tokens", "latency_ms", "replayed_at"})  # fmt: skip
 
 

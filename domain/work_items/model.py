@@ -46,7 +46,7 @@ SUBJECTS = ("Account", "Contact", "Lead", "Opportunity")
 """The records for which colleagues open work items by hand."""
 WORK_FIELDS = frozenset({
     "reason", "subject", "owner", "queue", "opened_by", "acceptance", "evidence", "content_digest", "decided_at", "decision", "decided_by", "decision_reason", "delegated_at", "delegated_by",
-    "escalated_at", "escalated_to", "escalation_reason", "cancelled_at", "cancelled_by", "cancel_reason", "overdue", "log",
+    "escalated_at", "escalated_to", "escalation_reason", "cancelled_at", "cancelled_by", "cancel_reason",
 })  # fmt: skip
 _OWN = Owned("owner_id") | Owned("opened_by_id")
 
